@@ -1,0 +1,104 @@
+import type { Clock } from '../dpop/clock.ts'
+import type { DpopContext } from '../dpop/fetch.ts'
+import { createDpopNonces } from '../dpop/nonces.ts'
+import { calculateThumbprint } from '../dpop/thumbprint.ts'
+import { oauthError } from '../errors.ts'
+import { type BoundedResponse, parseJson, withoutQuery } from '../http.ts'
+import { parsePushedAuthorization } from '../schemas.ts'
+import { runStep, type StepContext } from '../steps.ts'
+import { postForm, readOAuthError, refuse } from '../token/endpoint.ts'
+import type { DpopNonce } from '../types.ts'
+import type { Authorization } from './request.ts'
+
+/** An accepted request, waiting for the person. */
+export interface PushedAuthorization {
+  /** Where to send the person. */
+  url: string
+  /** When the server forgets the request if the page is not opened, milliseconds since the epoch. */
+  expiresAt: number
+  /** The server's nonce for the token request. */
+  nonce: DpopNonce | undefined
+}
+
+/** A lifetime the server did not state, or stated in no usable way. */
+const DEFAULT_LIFETIME_MS = 60_000
+/** Answers by which a server may say that it insists on a proof. */
+const WANTS_PROOF = ['invalid_dpop_proof', 'use_dpop_nonce', 'invalid_request']
+
+/**
+ * Pushes an authorization request (RFC 9126) bound to the session's key.
+ *
+ * A first contact sends the key's thumbprint as `dpop_jkt` (RFC 9449 §10.1): without a `DPoP` header the request needs
+ * no preflight, and without a proof no nonce, so it is one round. A server that insists on a proof gets one.
+ *
+ * @throws {OAuthError} `token_request_failed`, `dpop_rejected`, `response_invalid`, or a transport code.
+ */
+export function pushAuthorization(
+  { parameters, pending }: Authorization,
+  clock: Clock,
+  context: StepContext,
+): Promise<PushedAuthorization> {
+  const { server, dpopKey } = pending
+  const url = server.pushedAuthorizationRequestEndpoint
+  const { origin } = new URL(url)
+  const dpop: DpopContext = { key: dpopKey, clock, nonces: createDpopNonces(context.now) }
+  const push = async (proof: DpopContext | undefined) => {
+    const jkt = proof ? undefined : await calculateThumbprint(dpopKey.publicJwk)
+    const response = await postForm(context.fetch, {
+      url,
+      server,
+      parameters: { ...parameters, dpop_jkt: jkt },
+      dpop: proof,
+      timeoutMs: 15_000,
+      maxBytes: 16_384,
+      signal: context.signal,
+    })
+    dpop.nonces.learn(origin, response.headers)
+    return response
+  }
+
+  return runStep(context, 'push_authorization', async () => {
+    let sentAt = context.now()
+    let response = await push(undefined)
+    const unanswered = isSuccess(response) && !dpop.nonces.get(origin)
+    if (unanswered || WANTS_PROOF.includes(readOAuthError(response) ?? '')) {
+      sentAt = context.now()
+      response = await push(dpop)
+    }
+    if (!isSuccess(response)) throw refuse(response, server, context.now())
+    const { value, issues = [] } = parsePushedAuthorization(parseJson(response))
+    if (value && !/^[\x21-\x7e]{1,2048}$/.test(value.request_uri)) issues.push('request_uri: not a URI')
+    if (!dpop.nonces.get(origin)) issues.push('no DPoP-Nonce')
+    if (issues.length || !value) {
+      const target = withoutQuery(url)
+      throw oauthError(
+        'response_invalid',
+        `${target} answered without what the profile demands: ${issues.join('; ')}`,
+        {
+          url: target,
+          status: response.status,
+          issues,
+        },
+      )
+    }
+    const { expires_in: seconds } = value
+    const usable = typeof seconds === 'number' && seconds > 0 && seconds <= 86_400
+    return {
+      url: createAuthorizationUrl(server.authorizationEndpoint, pending.clientId, value.request_uri),
+      expiresAt: sentAt + (usable ? seconds * 1000 : DEFAULT_LIFETIME_MS),
+      nonce: dpop.nonces.entry(origin),
+    }
+  })
+}
+
+function isSuccess({ status }: BoundedResponse): boolean {
+  return status === 200 || status === 201
+}
+
+/** The endpoint's own query stays, but cannot speak for us (RFC 9126 §4). */
+function createAuthorizationUrl(endpoint: string, clientId: string, requestUri: string): string {
+  const url = new URL(endpoint)
+  url.searchParams.set('client_id', clientId)
+  url.searchParams.set('request_uri', requestUri)
+  return url.href
+}

@@ -1,0 +1,94 @@
+import { oauthError } from '../errors.ts'
+import { isExpired } from '../storage/authorizations.ts'
+import { parseErrorMembers } from '../token/endpoint.ts'
+import type { PendingAuthorization } from '../types.ts'
+
+/** An answer to an authorization request, taken apart but not believed. */
+export interface AuthorizationResponse {
+  state: string
+  iss: string | undefined
+  code: string | undefined
+  error: string | undefined
+  errorDescription: string | undefined
+}
+
+const NAMES = ['state', 'iss', 'code', 'error', 'error_description', 'response', 'access_token', 'id_token']
+const MAX_LENGTH = 16_384
+const MAX_CODE_LENGTH = 4_096
+/** What `createAuthorization` makes: 32 bytes, base64url. */
+const STATE = /^[\w-]{43}$/
+
+/**
+ * Reads the answer from a callback URL's query or fragment, whichever has it.
+ *
+ * @throws {OAuthError} `callback_invalid` for parameters that are missing, empty, doubled, too long or contradictory.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2
+ */
+export function parseAuthorizationResponse(url: URL): AuthorizationResponse {
+  if (url.search.length + url.hash.length > MAX_LENGTH) throw invalid('too long')
+  const parts = [url.searchParams, new URLSearchParams(url.hash.slice(1))].filter((part) => part.has('state'))
+  const [parameters] = parts
+  if (!parameters) throw invalid('state: missing')
+  if (parts.length > 1) throw invalid('state: in query and fragment')
+  for (const name of NAMES) {
+    const values = parameters.getAll(name)
+    if (values.length > 1) throw invalid(`${name}: more than once`)
+    if (values[0] === '' && name !== 'error_description') throw invalid(`${name}: empty`)
+  }
+  const get = (name: string) => parameters.get(name) ?? undefined
+  const state = get('state') ?? ''
+  const code = get('code')
+  if (!STATE.test(state)) throw invalid('state: not one of ours')
+  if (get('response') ?? get('access_token') ?? get('id_token'))
+    throw invalid('a kind of answer that was not asked for')
+  if (code !== undefined && get('error') !== undefined) throw invalid('code and error together')
+  if (code === undefined && get('error') === undefined) throw invalid('neither code nor error')
+  if (code !== undefined && (code.length > MAX_CODE_LENGTH || !/^[\x20-\x7e]+$/.test(code)))
+    throw invalid('code: malformed')
+  const { error, description } = parseErrorMembers({
+    error: get('error'),
+    error_description: get('error_description'),
+  })
+  if (get('error') !== undefined && !error) throw invalid('error: malformed')
+  return { state, iss: get('iss'), code, error, errorDescription: description }
+}
+
+/**
+ * Holds an answer against what is kept of its request, the issuer first: until that is right, nothing else in it means
+ * anything, an error included (RFC 9207 §2.4).
+ *
+ * @returns The authorization code.
+ * @throws {OAuthError} `authorization_expired`, `issuer_mismatch`, `authorization_refused`
+ */
+export function verifyAuthorizationResponse(
+  response: AuthorizationResponse,
+  pending: PendingAuthorization,
+  now: number,
+): string {
+  const { issuer } = pending.server
+  if (isExpired(now - pending.createdAt))
+    throw oauthError('authorization_expired', 'The sign-in was begun too long ago', {})
+  if (response.iss !== issuer) {
+    const received = response.iss?.slice(0, 2048)
+    throw oauthError(
+      'issuer_mismatch',
+      `The answer is from ${received ?? 'an unnamed issuer'}, not from ${issuer}`,
+      {
+        expected: issuer,
+        received,
+      },
+    )
+  }
+  if (response.code !== undefined) return response.code
+  const { error = '', errorDescription } = response
+  throw oauthError('authorization_refused', `${issuer} refused the authorization: ${error}`, {
+    issuer,
+    oauthError: error,
+    oauthErrorDescription: errorDescription,
+  })
+}
+
+function invalid(issue: string): Error {
+  return oauthError('callback_invalid', `The callback URL cannot be used: ${issue}`, { issues: [issue] })
+}

@@ -1,0 +1,72 @@
+import type { DpopNonce } from '../types.ts'
+
+/** Past this age a nonce is not sent at all. */
+const USEFUL_MS = 5 * 60_000
+/** Up to this age a nonce is expected to work: the reference server accepts one for two to three minutes. */
+const FRESH_MS = 2 * 60_000
+const MAX_ORIGINS = 64
+/** RFC 9449 §8.1: 1*NQCHAR; the length limit is ours. */
+const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/
+/** A request waits no longer than this for another one to bring the first nonce. */
+const FIRST_WAIT_MS = 2_000
+
+/** The latest `DPoP-Nonce` of each server, for one session: servers may bind nonces to sessions. */
+export interface DpopNonces {
+  get(origin: string): string | undefined
+  entry(origin: string): DpopNonce | undefined
+  set(origin: string, nonce: DpopNonce | undefined): void
+  /** Keeps what an answer's `DPoP-Nonce` says, if anything. */
+  learn(origin: string, headers: Headers): void
+  /**
+   * Lets one request go ahead where no fresh nonce is known, so that the others need not all fail once.
+   * Call the returned function with the answer in hand.
+   */
+  enter(origin: string): Promise<() => void> | undefined
+}
+
+export function createDpopNonces(now: () => number): DpopNonces {
+  const latest = new Map<string, DpopNonce>()
+  const first = new Map<string, Promise<void>>()
+  const age = (nonce: DpopNonce) => Math.abs(now() - nonce.at)
+
+  const nonces: DpopNonces = {
+    entry(origin) {
+      const nonce = latest.get(origin)
+      return nonce && age(nonce) < USEFUL_MS ? nonce : undefined
+    },
+    get: (origin) => nonces.entry(origin)?.value,
+    set(origin, nonce) {
+      if (!nonce || !NONCE.test(nonce.value) || (!latest.has(origin) && latest.size >= MAX_ORIGINS)) return
+      latest.set(origin, nonce)
+    },
+    learn(origin, headers) {
+      const value = headers.get('dpop-nonce')
+      if (value) nonces.set(origin, { value, at: now() })
+    },
+    enter(origin) {
+      const known = latest.get(origin)
+      if (known ? age(known) < FRESH_MS : first.has(`${origin} answered`)) return undefined
+      return goFirst(origin)
+    },
+  }
+
+  async function goFirst(origin: string): Promise<() => void> {
+    const ahead = first.get(origin)
+    if (ahead !== undefined) {
+      let timer: ReturnType<typeof setTimeout> | undefined
+      await Promise.race([ahead, new Promise((resolve) => (timer = setTimeout(resolve, FIRST_WAIT_MS)))])
+      clearTimeout(timer)
+      return () => {}
+    }
+    let leave = () => {}
+    first.set(origin, new Promise((resolve) => (leave = resolve)))
+    return () => {
+      first.delete(origin)
+      // A server that gave no nonce with its first answer is not waited for again.
+      if (first.size < MAX_ORIGINS) first.set(`${origin} answered`, Promise.resolve())
+      leave()
+    }
+  }
+
+  return nonces
+}

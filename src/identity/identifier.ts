@@ -1,0 +1,82 @@
+import { isAtprotoDid } from '@atproto/did'
+import { INVALID_HANDLE, isValidHandle, isValidTld } from '@atproto/syntax'
+import { oauthError } from '../errors.ts'
+import { parseOrigin } from '../http.ts'
+import type { Did } from '../types.ts'
+
+/** What somebody signs in with. */
+export type Identifier = { handle: string } | { did: Did } | { server: string }
+
+const MAX_LENGTH = 2048
+/** White space and the invisible characters that come along when a handle is copied out of a page. */
+const AROUND = /^[\s\p{Cf}]+|[\s\p{Cf}]+$/gu
+
+/**
+ * Reads what a person typed or pasted: a handle (any case, with or without `@`, with white space or invisible
+ * characters around it), a DID, or the URL of a server. Makes no request.
+ *
+ * @throws {OAuthError} `identifier_invalid`, `did_unsupported`
+ */
+export function parseIdentifier(input: unknown, options: { allowHttp?: boolean } = {}): Identifier {
+  const { allowHttp = false } = options
+  if (typeof input !== 'string') throw invalid('', 'it must be a string')
+  if (input.length > MAX_LENGTH) throw invalid(input, `it is longer than ${MAX_LENGTH} characters`)
+  const text = input.replace(AROUND, '')
+
+  if (/^did:/i.test(text)) return { did: parseDid(text, allowHttp) }
+  if (/^https?:/i.test(text)) {
+    const server = parseOrigin(text.replace(/\/$/, ''), allowHttp)
+    if (!server) throw invalid(text, 'a server must be a bare https origin')
+    return { server }
+  }
+  return { handle: parseHandle(text.replace(/^(at:\/\/|@)/, ''), allowHttp) }
+}
+
+/**
+ * A handle in lower case. Names that can never be looked up are refused here (atproto handle specification); `.test`
+ * is for development.
+ */
+function parseHandle(text: string, allowHttp: boolean): string {
+  // Checked before it is lowered: lower-casing turns some other letters into ASCII.
+  if (!isValidHandle(text)) throw invalid(text, 'it is not a handle, DID or server URL')
+  const handle = text.toLowerCase()
+  if (!isValidTld(handle) || handle === INVALID_HANDLE || (!allowHttp && handle.endsWith('.test'))) {
+    throw invalid(text, 'its top-level domain is reserved')
+  }
+  return handle
+}
+
+/** Checks a DID's syntax and method; `did:web` must be a public host without path or port. */
+export function parseDid(text: string, allowHttp: boolean): Did {
+  if (isAtprotoDid(text) && text.length <= MAX_LENGTH) {
+    if (text.startsWith('did:plc:') || allowHttp) return text
+    const host = text.slice('did:web:'.length)
+    if (isValidHandle(host) && isValidTld(host) && host === host.toLowerCase()) return text
+  }
+  const method = /^did:([a-z]+):[\w.:%-]*[\w.-]$/.exec(text)?.[1]
+  if (method && method !== 'plc' && method !== 'web') {
+    throw oauthError('did_unsupported', `${describe(text)} uses the DID method ${method}, not plc or web`, {
+      input: describe(text),
+      reason: 'method',
+    })
+  }
+  throw invalid(text, 'it is not a valid did:plc or did:web')
+}
+
+function invalid(input: string, reason: string): Error {
+  const shown = describe(input)
+  return oauthError('identifier_invalid', `"${shown}" cannot be used to sign in: ${reason}`, {
+    input: shown,
+    reason,
+  })
+}
+
+/** Shortened, with everything but printable ASCII as code points, so that look-alikes and bidi controls show. */
+function describe(text: string): string {
+  return text
+    .slice(0, 100)
+    .replace(
+      /[^\x20-\x7e]/gu,
+      (char) => `<U+${char.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}>`,
+    )
+}

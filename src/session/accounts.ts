@@ -1,0 +1,109 @@
+import type { OAuthError } from '../errors.ts'
+import type { SessionRecord } from '../types.ts'
+import type { Account, Session, SessionStatus } from './session.ts'
+
+/** Everything an app renders: replaced as a whole when anything in it changes, the same object until then. */
+export interface ClientSnapshot {
+  /** `initializing` until `initialize()` has looked into storage and the URL. */
+  readonly status: 'initializing' | 'signed-out' | 'signed-in'
+  /** The account this tab uses. */
+  readonly session: Session | undefined
+  /** All accounts that were signed in on this device, in that order, and have not been signed out. */
+  readonly accounts: readonly Account[]
+}
+
+/** A session began, ended or stands differently. */
+export interface SessionEvent {
+  did: string
+  status: SessionStatus | 'signed_out'
+  previous: SessionStatus | undefined
+  /** Why, when something failed. */
+  error: OAuthError | undefined
+}
+
+export interface Accounts {
+  readonly snapshot: ClientSnapshot
+  /** Calls the listener at once, and again after each change. */
+  subscribe(listener: (snapshot: ClientSnapshot) => void): () => void
+  get(did: string): Session | undefined
+  all(): Session[]
+  isCurrent(session: Session): boolean
+  /** The one object of a stored session: the one there is brings itself up to date. */
+  open(record: SessionRecord): Session
+  remove(did: string): void
+  setCurrent(did: string | undefined): void
+  ready(): void
+  /** Makes the snapshot anew and reports sessions that stand differently. */
+  changed(error?: OAuthError): void
+}
+
+export const SERVER_SNAPSHOT: ClientSnapshot = { status: 'initializing', session: undefined, accounts: [] }
+
+/** The accounts of one client. Memory only; who calls decides what is stored. */
+export function createAccounts(
+  createSession: (record: SessionRecord) => Session,
+  onSession: (event: SessionEvent) => void,
+): Accounts {
+  const sessions = new Map<string, Session>()
+  const reported = new Map<string, SessionStatus>()
+  const listeners = new Set<(snapshot: ClientSnapshot) => void>()
+  let current: string | undefined
+  let initialized = false
+  let snapshot = SERVER_SNAPSHOT
+
+  const accounts: Accounts = {
+    get snapshot() {
+      return snapshot
+    },
+    subscribe(listener) {
+      listeners.add(listener)
+      listener(snapshot)
+      return () => listeners.delete(listener)
+    },
+    get: (did) => sessions.get(did),
+    all: () => [...sessions.values()],
+    isCurrent: (session) => session.did === current,
+    open(record) {
+      const session = sessions.get(record.did) ?? createSession(record)
+      session.adopt(record)
+      sessions.set(record.did, session)
+      accounts.changed()
+      return session
+    },
+    remove(did) {
+      sessions.get(did)?.adopt('signed_out')
+      if (!sessions.delete(did)) return
+      if (current === did) current = undefined
+      accounts.changed()
+    },
+    setCurrent(did) {
+      current = did
+      accounts.changed()
+    },
+    ready() {
+      initialized = true
+      accounts.changed()
+    },
+    changed(error) {
+      const session = current === undefined ? undefined : sessions.get(current)
+      snapshot = {
+        status: session ? 'signed-in' : initialized ? 'signed-out' : 'initializing',
+        session,
+        accounts: [...sessions.values()].map((each) => each.account),
+      }
+      for (const [did, previous] of reported) {
+        if (sessions.has(did)) continue
+        reported.delete(did)
+        onSession({ did, status: 'signed_out', previous, error })
+      }
+      for (const { did, status } of snapshot.accounts) {
+        const previous = reported.get(did)
+        if (status === previous) continue
+        reported.set(did, status)
+        onSession({ did, status, previous, error })
+      }
+      for (const listener of listeners) listener(snapshot)
+    },
+  }
+  return accounts
+}

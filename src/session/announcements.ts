@@ -1,0 +1,34 @@
+import type { OAuthErrorCode } from '../errors.ts'
+
+const VERSION = 1
+
+/** What tabs of one origin tell each other: that something changed, never what it changed to. */
+export type Announcement =
+  | { type: 'session'; did: string }
+  | { type: 'authorized'; state: string; did: string }
+  | { type: 'refused'; state: string; code: OAuthErrorCode; message: string; facts: Record<string, unknown> }
+
+export interface Announcements {
+  send(announcement: Announcement): void
+  close(): void
+}
+
+/** Opens the channel of a namespace. Messages of another version or shape are ignored; the worst a forged one does is a re-read. */
+export function openAnnouncements(
+  name: string,
+  listener: (announcement: Announcement) => void,
+): Announcements {
+  if (typeof BroadcastChannel === 'undefined') return { send() {}, close() {} }
+  const channel = new BroadcastChannel(name)
+  channel.onmessage = ({ data }: MessageEvent<unknown>) => {
+    const { version, ...announcement } = Object(data) as { version?: unknown } & Announcement
+    const subject = announcement.type === 'session' ? announcement.did : announcement.state
+    if (version === VERSION && typeof subject === 'string') listener(announcement)
+  }
+  // Node: an open channel must not keep the process alive.
+  ;(channel as { unref?: () => void }).unref?.()
+  return {
+    send: (announcement) => channel.postMessage({ version: VERSION, ...announcement }),
+    close: () => channel.close(),
+  }
+}

@@ -1,0 +1,39 @@
+import { oauthError } from '../errors.ts'
+
+/** How long to wait for another tab. A tab that hangs is never robbed of its lock: it may hold the only new token. */
+const LOCK_WAIT_MS = 20_000
+
+/** Whether locks reach across the tabs and workers of this origin. */
+export function hasLocks(): boolean {
+  return globalThis.navigator?.locks !== undefined
+}
+
+/**
+ * Runs `work` while no other tab or worker of this origin runs one of the same name. Where there are no Web Locks it
+ * just runs.
+ *
+ * @throws {OAuthError} `timed_out` when the lock did not come free.
+ */
+export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
+  if (!hasLocks()) return work()
+  const wait = new AbortController()
+  const timer = setTimeout(() => wait.abort(), LOCK_WAIT_MS)
+  let started: Promise<T> | undefined
+  try {
+    return await navigator.locks.request(name, { signal: wait.signal }, () => {
+      clearTimeout(timer)
+      started = work()
+      return started
+    })
+  } catch (cause) {
+    // WebKit takes the lock from a page in the back/forward cache; what was begun under it still ends.
+    if (started !== undefined) return started
+    if (!wait.signal.aborted) throw cause
+    throw oauthError('timed_out', 'Another tab has been refreshing this session for too long', {
+      url: name,
+      timeoutMs: LOCK_WAIT_MS,
+    })
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,366 @@
+import { sha256Base64url } from '../dpop/encoding.ts'
+import { type DpopContext, sendWithProof } from '../dpop/fetch.ts'
+import { createDpopNonces } from '../dpop/nonces.ts'
+import { isOAuthError, type OAuthError, oauthError } from '../errors.ts'
+import { loadSession, type StoredSession } from '../storage/sessions.ts'
+import type { Did, DpopNonce, SessionRecord } from '../types.ts'
+import type { SessionContext } from './context.ts'
+import { type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
+import { createResourceRequest, type ResourceRequest, readResourceError } from './request.ts'
+
+/** Refresh this long before expiry, or a fifth of the lifetime if that is shorter. */
+const REFRESH_MARGIN_MS = 60_000
+/** Spreads the tabs of one person, so that one has refreshed before the others want to. */
+const JITTER_MS = 15_000
+/** A server that calls every token invalid is not asked for new ones more often. */
+const MIN_REFRESH_INTERVAL_MS = 30_000
+const NONCE_SAVE_INTERVAL_MS = 5_000
+
+/**
+ * How a session stands, and the one call that mends it:
+ * `active`, `refreshing` – nothing to do ·
+ * `offline` – the server could not be reached when the token had to be replaced: `session.refresh()` ·
+ * `expired` – its time is up, `revoked` – the server ended it, `rotation_lost` – the answer to a refresh never arrived,
+ * `moved` – the account has another server: `signIn(did)` for each of these.
+ */
+export type SessionStatus =
+  | 'active'
+  | 'refreshing'
+  | 'offline'
+  | 'expired'
+  | 'revoked'
+  | 'moved'
+  | 'rotation_lost'
+
+/** What an app shows of an account it knows. */
+export interface Account {
+  readonly did: Did
+  /** Verified in both directions; `undefined` when it is not, or not yet. */
+  readonly handle: string | undefined
+  /** Origin of the account's server. */
+  readonly pds: string
+  readonly issuer: string
+  /** Scope as granted. */
+  readonly scope: string
+  readonly status: SessionStatus
+  /** Whether this tab uses it. */
+  readonly current: boolean
+  /** Of the access token, milliseconds since the epoch; `undefined` when the server did not say. */
+  readonly expiresAt: number | undefined
+  /** When a public client's session ends, however often it is refreshed, milliseconds since the epoch. */
+  readonly endsAt: number
+  /** When the account was last signed in, restored or switched to, milliseconds since the epoch. */
+  readonly lastUsedAt: number
+  /** The new server, when `status` is `moved`. */
+  readonly movedTo: string | undefined
+}
+
+/** @internal */
+export interface SessionHooks {
+  isCurrent(session: Session): boolean
+  /** Something that {@link Account} shows has changed. */
+  onChange(session: Session, error?: OAuthError): void
+  /** A request was made, or failed to reach the server. */
+  onUse(session: Session, failed: boolean): void
+  signOut(did: Did): Promise<void>
+}
+
+/**
+ * A signed-in account: authorised requests to its own server, and nothing that could give its tokens away.
+ *
+ * Goes as it is into `new Agent(session)` (`@atproto/api`), `new Client(session)` (`@atproto/lex`) and
+ * `new Client({ handler: session })` (`@atcute/client`).
+ */
+export class Session {
+  readonly did: Did
+  /** What `signIn()` was given as `appState`, on the session that its callback brought. */
+  appState: unknown = undefined
+
+  readonly #context: SessionContext
+  readonly #hooks: SessionHooks
+  #dpop: DpopContext
+  #record: SessionRecord
+  #signedOut = false
+  #refreshing: Promise<void> | undefined
+  /** Why the last refresh failed, until one succeeds. */
+  #failure: OAuthError | undefined
+  #ath: { token: string; value: string } | undefined
+  #nonceSavedAt = 0
+  readonly #jitterMs = Math.floor(((crypto.getRandomValues(new Uint8Array(1))[0] ?? 0) / 256) * JITTER_MS)
+
+  /** @internal */
+  constructor(context: SessionContext, hooks: SessionHooks, record: SessionRecord) {
+    this.did = record.did
+    this.#context = context
+    this.#hooks = hooks
+    this.#record = record
+    this.#dpop = this.#createDpop(record)
+  }
+
+  /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
+  get pds(): string {
+    return this.#record.pds
+  }
+
+  get issuer(): string {
+    return this.#record.server.issuer
+  }
+
+  /** Scope as granted, which may be less than what was asked for. */
+  get scope(): string {
+    return this.#record.tokens.scope
+  }
+
+  /** When the access token expires, milliseconds since the epoch. It is replaced before that by itself. */
+  get expiresAt(): number | undefined {
+    return this.#record.tokens.expiresAt
+  }
+
+  get status(): SessionStatus {
+    const { ended, tokens } = this.#record
+    if (this.#signedOut) return 'revoked'
+    if (ended) return ended
+    if (this.#refreshing !== undefined) return 'refreshing'
+    if (this.#failure) return 'offline'
+    return tokens.refreshToken === undefined && this.#expiresInMs() <= 0 ? 'expired' : 'active'
+  }
+
+  get account(): Account {
+    const { did, handle, pds, server, tokens, createdAt, lastUsedAt, movedTo } = this.#record
+    return {
+      did,
+      handle,
+      pds,
+      issuer: server.issuer,
+      scope: tokens.scope,
+      status: this.status,
+      current: this.#hooks.isCurrent(this),
+      expiresAt: tokens.expiresAt,
+      endsAt: createdAt + SESSION_LIFETIME_MS,
+      lastUsedAt,
+      movedTo,
+    }
+  }
+
+  /**
+   * Makes an authorised request, as `fetch` would: an answer of any status is returned, not thrown.
+   *
+   * Adds the access token and a DPoP proof, replaces the token ahead of its expiry, and repeats the request where the
+   * server asks for another nonce or has replaced the token. Sends to `/xrpc/` on {@link pds} and nowhere else; follows
+   * no redirect. Bodies that are streams are read into memory first.
+   *
+   * @param input - A path such as `/xrpc/com.atproto.server.getSession`, or an absolute URL of the same origin.
+   * @throws {OAuthError} `url_forbidden`, `header_forbidden`, `session_ended`, `account_moved`, `network_failed`,
+   *   `response_invalid` (a redirect); the signal's reason when aborted.
+   */
+  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const request = await createResourceRequest(this.#record.pds, input, init)
+    this.#assertUsable()
+    const expiresInMs = this.#expiresInMs()
+    if (expiresInMs <= 0) await abortable(this.#refresh('due'), init?.signal)
+    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh()) this.#refresh('ahead').catch(() => {})
+
+    const { accessToken } = this.#record.tokens
+    const response = await this.#send(request)
+    if ((await readResourceError(response)) !== 'invalid_token') return response
+
+    // Another tab, or a refresh of this one, may have replaced the token while the request was on its way.
+    if (accessToken === this.#record.tokens.accessToken) {
+      if (!this.#mayRefresh()) return response
+      try {
+        await abortable(this.#refresh('due'), init?.signal)
+      } catch (error) {
+        if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
+        return response
+      }
+    }
+    return this.#send(request)
+  }
+
+  /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
+  readonly fetchHandler: (path: string, init?: RequestInit) => Promise<Response> = this.fetch
+
+  /** {@link fetch}, by the name that `@atcute/client` looks for. */
+  readonly handle: (path: string, init?: RequestInit) => Promise<Response> = this.fetch
+
+  /**
+   * Replaces the access token now. Not needed in the ordinary course; mends `offline`.
+   *
+   * @throws {OAuthError} `session_ended`, `token_request_failed`, or a transport code.
+   */
+  refresh(): Promise<void> {
+    return this.#refresh('asked')
+  }
+
+  /** Signs this account out: forgets it here and in all tabs, and asks its server to forget it too. */
+  signOut(): Promise<void> {
+    return this.#hooks.signOut(this.did)
+  }
+
+  /** @internal */
+  get record(): SessionRecord {
+    return this.#record
+  }
+
+  /** @internal */
+  get dpop(): DpopContext {
+    return this.#dpop
+  }
+
+  /** @internal Takes over what another tab, or a new sign-in, has stored. */
+  adopt(stored: StoredSession): void {
+    if (stored === 'signed_out') this.#signedOut = true
+    if (typeof stored !== 'object') return
+    const same = stored.createdAt === this.#record.createdAt
+    if (same && stored.generation < this.#record.generation) return
+    if (!same) this.#dpop = this.#createDpop(stored)
+    if (stored.tokens.accessToken !== this.#record.tokens.accessToken) this.#failure = undefined
+    this.#signedOut = false
+    this.#record = stored
+  }
+
+  /** @internal A nonce from before this object, so that its first request need not be repeated. */
+  setNonce(origin: string, nonce: DpopNonce | undefined): void {
+    this.#dpop.nonces.set(origin, nonce)
+  }
+
+  /** @internal Tries again now: the network is back. */
+  resume(): void {
+    if (this.#failure) this.#refresh('asked').catch(() => {})
+  }
+
+  #createDpop(record: SessionRecord): DpopContext {
+    return { key: record.dpopKey, nonces: createDpopNonces(this.#context.now), clock: this.#context.clock }
+  }
+
+  #expiresInMs(): number {
+    return (this.#record.tokens.expiresAt ?? Number.POSITIVE_INFINITY) - this.#context.now()
+  }
+
+  #marginMs(): number {
+    const { expiresAt = 0, issuedAt } = this.#record.tokens
+    const marginMs = Math.min(REFRESH_MARGIN_MS, (expiresAt - issuedAt) / 5)
+    return marginMs - Math.min(this.#jitterMs, marginMs / 4)
+  }
+
+  #mayRefresh(): boolean {
+    return Math.abs(this.#context.now() - this.#record.tokens.issuedAt) >= MIN_REFRESH_INTERVAL_MS
+  }
+
+  #assertUsable(): void {
+    const { did } = this
+    const { ended, movedTo, pds } = this.#record
+    if (ended === 'moved' && movedTo) {
+      throw oauthError('account_moved', `${did} has moved from ${pds} to ${movedTo}`, {
+        did,
+        expected: pds,
+        received: movedTo,
+      })
+    }
+    const { status } = this
+    if (this.#signedOut) throw sessionEnded(did, 'signed_out')
+    if (status === 'expired') throw sessionEnded(did, 'expired')
+    if (ended) throw sessionEnded(did, ended === 'rotation_lost' ? 'rotation_lost' : 'refresh_rejected')
+  }
+
+  async #send({ url, method, headers, init }: ResourceRequest): Promise<Response> {
+    this.#assertUsable()
+    const { accessToken } = this.#record.tokens
+    if (this.#ath?.token !== accessToken)
+      this.#ath = { token: accessToken, value: await sha256Base64url(accessToken) }
+    const authorization = `DPoP ${accessToken}`
+    const { fetch } = this.#context
+    let response: Response
+    try {
+      response = await sendWithProof(this.#dpop, {
+        method,
+        url,
+        ath: this.#ath.value,
+        readError: readResourceError,
+        send: (dpop) => {
+          init.signal?.throwIfAborted()
+          return fetch(url.href, { ...init, headers: { ...headers, authorization, dpop } })
+        },
+      })
+    } catch (cause) {
+      init.signal?.throwIfAborted()
+      this.#hooks.onUse(this, true)
+      const target = url.origin + url.pathname
+      throw oauthError('network_failed', `${target} could not be reached`, { url: target }, cause)
+    }
+    this.#saveNonce()
+    this.#hooks.onUse(this, false)
+    if (response.type === 'opaqueredirect' || [301, 302, 303, 307, 308].includes(response.status)) {
+      const target = url.origin + url.pathname
+      throw oauthError('response_invalid', `${target} answered with a redirect, which is never followed`, {
+        url: target,
+        status: response.status,
+        issues: ['redirect'],
+      })
+    }
+    return response
+  }
+
+  /** Written behind, and seldom: it saves one round after a reload, nothing depends on it. */
+  #saveNonce(): void {
+    const nonce = this.#dpop.nonces.entry(this.#record.pds)
+    if (!nonce || nonce.at - this.#nonceSavedAt < NONCE_SAVE_INTERVAL_MS) return
+    this.#nonceSavedAt = nonce.at
+    this.#context.storage.update('nonces', this.did, () => nonce).catch(() => {})
+  }
+
+  /** One refresh at a time; whoever asks meanwhile waits for the same one. */
+  #refresh(urgency: RefreshUrgency): Promise<void> {
+    this.#refreshing ??= this.#runRefresh(urgency).finally(() => {
+      this.#refreshing = undefined
+      this.#hooks.onChange(this, this.#failure)
+    })
+    return this.#refreshing
+  }
+
+  async #runRefresh(urgency: RefreshUrgency): Promise<void> {
+    // Not before the caller has stored the promise: `status` and the listeners look at it.
+    await undefined
+    try {
+      this.#assertUsable()
+      if (this.#record.tokens.refreshToken === undefined) throw sessionEnded(this.did, 'expired')
+      if (globalThis.navigator?.onLine === false) {
+        const url = this.#record.server.tokenEndpoint
+        throw oauthError('network_failed', 'This device is offline', { url })
+      }
+      this.#hooks.onChange(this)
+      this.adopt(await refreshSession(this.#context, this.#record, this.#dpop, urgency))
+      this.#failure = undefined
+    } catch (error) {
+      if (isOAuthError(error, 'session_ended')) await this.#readEnd()
+      // A token that is still good leaves the session as it stands.
+      else if (isOAuthError(error) && (urgency !== 'ahead' || this.#expiresInMs() <= 0)) this.#failure = error
+      throw error
+    }
+  }
+
+  async #readEnd(): Promise<void> {
+    const { storage, allowHttp } = this.#context
+    const stored = await loadSession(storage, this.did, allowHttp).catch(() => undefined)
+    if (stored) this.adopt(stored)
+    else this.#record = { ...this.#record, ended: 'revoked' }
+  }
+}
+
+function sessionEnded(
+  did: Did,
+  reason: 'signed_out' | 'expired' | 'refresh_rejected' | 'rotation_lost',
+): Error {
+  return oauthError('session_ended', `The session of ${did} has ended: ${reason}`, { did, reason })
+}
+
+/** Lets a caller stop waiting for what goes on without it. */
+function abortable<T>(work: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
+  if (!signal) return work
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

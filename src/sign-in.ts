@@ -1,0 +1,11 @@
+/** The half of the library that only a sign-in needs. Loaded by `client.ts` when one begins or comes back. */
+export { requireDeclaredScope, resolveClient } from './authorization/client.ts'
+export { createSessionRecord, discardTokens, exchangeCode } from './authorization/exchange.ts'
+export { pushAuthorization } from './authorization/par.ts'
+export { createAuthorization } from './authorization/request.ts'
+export { parseAuthorizationResponse, verifyAuthorizationResponse } from './authorization/response.ts'
+export { findAuthority, recheckIdentity, verifySubject } from './authorization/subject.ts'
+export { discoverNamedServer, discoverServer } from './discovery/discover.ts'
+export { generateDpopKey } from './dpop/key.ts'
+export { parseIdentifier } from './identity/identifier.ts'
+export { resolveIdentity } from './identity/identity.ts'

@@ -1,0 +1,154 @@
+import { type IDBPDatabase, openDB } from 'idb'
+import { oauthError } from '../errors.ts'
+import { createMemoryStorage } from './memory.ts'
+
+const VERSION = 1
+const STORES = ['sessions', 'authorizations', 'nonces', 'settings'] as const
+/** Another tab with an older version may keep the database from opening; it is not waited for longer. */
+const OPEN_TIMEOUT_MS = 5_000
+
+export type StoreName = (typeof STORES)[number]
+
+/** Where things survive a page load. The two kinds differ in what they survive, not in what they do. */
+export interface Storage {
+  readonly tier: 'indexeddb' | 'memory'
+  get(store: StoreName, key: string): Promise<unknown>
+  /** Every value of a store with its key. */
+  entries(store: StoreName): Promise<Array<[key: string, value: unknown]>>
+  /**
+   * Reads a value and writes what `change` makes of it, in one transaction that is on disk when the promise resolves.
+   * `change` must be synchronous; what it returns replaces the value, `undefined` deletes it, the same value writes
+   * nothing. Resolves to the value from before.
+   */
+  update(store: StoreName, key: string, change: (current: unknown) => unknown): Promise<unknown>
+  close(): void
+}
+
+/**
+ * Opens `name`, or falls back to memory where IndexedDB is missing, broken or blocked.
+ *
+ * @param onFallback - Told why, when it does.
+ */
+export async function openStorage(
+  name: string,
+  kind: 'auto' | 'memory',
+  onFallback: (cause: unknown) => void,
+): Promise<Storage> {
+  if (kind === 'memory') return createMemoryStorage()
+  const database = createDatabase(name)
+  try {
+    await database.get('settings', 'current')
+    return database
+  } catch (cause) {
+    database.close()
+    onFallback(cause)
+    return createMemoryStorage()
+  }
+}
+
+function createDatabase(name: string): Storage {
+  let connection: Promise<IDBPDatabase> | undefined
+
+  function connect(): Promise<IDBPDatabase> {
+    connection ??= open(name, () => (connection = undefined))
+    return connection
+  }
+
+  function close() {
+    void connection?.then(
+      (db) => db.close(),
+      () => {},
+    )
+    connection = undefined
+  }
+
+  /** Connections are lost (bfcache, iOS, a deleted database): one that fails is opened anew, once. */
+  async function run<T>(operation: string, work: (db: IDBPDatabase) => Promise<T>): Promise<T> {
+    for (let attempts = 2; ; ) {
+      try {
+        return await work(await connect())
+      } catch (cause) {
+        if (cause instanceof Error && cause.name === 'OAuthError') throw cause
+        close()
+        attempts -= 1
+        if (attempts === 0 || !(cause instanceof DOMException) || cause.name === 'QuotaExceededError') {
+          throw oauthError('storage_failed', `Storage failed to ${operation}`, { operation }, cause)
+        }
+      }
+    }
+  }
+
+  return {
+    tier: 'indexeddb',
+    close,
+    get: (store, key) => run('read', (db) => db.get(store, key)),
+    entries: (store) =>
+      run('read', async (db) => {
+        const transaction = db.transaction(store)
+        const [keys, values] = await Promise.all([transaction.store.getAllKeys(), transaction.store.getAll()])
+        return keys.map((key, index) => [String(key), values[index]])
+      }),
+    update: (store, key, change) =>
+      run('write', async (db) => {
+        const durability = store === 'nonces' || store === 'settings' ? 'relaxed' : 'strict'
+        const transaction = db.transaction(store, 'readwrite', { durability })
+        // Rejects with what aborted the transaction; awaited below, or superseded by the error that caused it.
+        transaction.done.catch(() => {})
+        try {
+          const current = await transaction.store.get(key)
+          const next = change(current)
+          if (next === undefined) await transaction.store.delete(key)
+          else if (next !== current) await transaction.store.put(next, key)
+          await transaction.done
+          return current
+        } catch (cause) {
+          try {
+            transaction.abort()
+          } catch {
+            // Already over.
+          }
+          throw cause
+        }
+      }),
+  }
+}
+
+async function open(name: string, onClosed: () => void): Promise<IDBPDatabase> {
+  if (typeof indexedDB === 'undefined') throw new DOMException('IndexedDB is missing', 'NotSupportedError')
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DOMException('Opening took too long', 'TimeoutError')),
+      OPEN_TIMEOUT_MS,
+    )
+  })
+  const opening = openDB(name, VERSION, {
+    upgrade(db) {
+      for (const store of STORES) if (!db.objectStoreNames.contains(store)) db.createObjectStore(store)
+    },
+    // A newer version of this package, or somebody deleting the database, must not wait for this tab.
+    blocking: (_current, _blocked, event) => {
+      ;(event.target as IDBDatabase).close()
+      onClosed()
+    },
+    terminated: onClosed,
+  }).catch((error: unknown) => {
+    // A newer version's database is used as it is: it keeps the stores that this one knows.
+    if ((error as DOMException).name === 'VersionError') return openDB(name)
+    throw error
+  })
+  // An opening that succeeds after all must not hold the database.
+  void opening.then(
+    (db) => timedOut && db.close(),
+    () => {},
+  )
+  let timedOut = false
+  try {
+    return await Promise.race([opening, timeout])
+  } catch (cause) {
+    timedOut = true
+    throw cause
+  } finally {
+    clearTimeout(timer)
+  }
+}

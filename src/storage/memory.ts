@@ -1,0 +1,24 @@
+import type { Storage, StoreName } from './database.ts'
+
+/** The same storage without a disk: for private modes that keep nothing, and for tests. */
+export function createMemoryStorage(): Storage {
+  const stores = new Map<StoreName, Map<string, unknown>>()
+  const open = (name: StoreName) => {
+    const store = stores.get(name) ?? new Map<string, unknown>()
+    stores.set(name, store)
+    return store
+  }
+  return {
+    tier: 'memory',
+    close() {},
+    get: async (store, key) => open(store).get(key),
+    entries: async (store) => [...open(store)],
+    async update(store, key, change) {
+      const current = open(store).get(key)
+      const next = change(current)
+      if (next === undefined) open(store).delete(key)
+      else open(store).set(key, next)
+      return current
+    },
+  }
+}
