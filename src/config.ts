@@ -1,5 +1,4 @@
-import type { Fetch } from './http.ts'
-import { parsePartyUrl } from './http.ts'
+import { type Fetch, parsePartyUrl } from './http.ts'
 import { currentUrl } from './navigation.ts'
 
 /** The client metadata document (RFC 7591, atproto profile). Members not listed here may stand in it too. */
@@ -85,147 +84,114 @@ export interface Config {
   now: () => number
 }
 
-const OPTIONS = [
-  'clientMetadata',
-  'redirectUri',
-  'handleResolver',
-  'scope',
-  'plcDirectory',
-  'fetch',
-  'storage',
-  'namespace',
-  'allowHttp',
-  'now',
-]
 const LOOPBACK_REDIRECT = /^http:\/\/(127\.0\.0\.1|\[::1\])(:\d+)?(\/|$)/
-const UNUSABLE_REDIRECT_HOST = /\.(test|local|localhost|invalid|example)$/
+const LOOPBACK_PORT = /(?<=^http:\/\/[^/]+):\d+(?=\/|$)/
 /** RFC 6749 §3.3: printable ASCII words but for `"` and `\`, one space between them. */
-const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/
+const SCOPE = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
 /** @throws {TypeError} For an option that cannot work, saying how to mend it. */
 export function createConfig(options: OAuthClientOptions): Config {
-  const unknown = Object.keys(options).filter((name) => !OPTIONS.includes(name))
-  if (unknown.length) throw new TypeError(`Unknown option ${unknown.join(', ')}`)
-  const {
-    clientMetadata,
-    redirectUri,
-    scope = 'atproto',
-    plcDirectory = 'https://plc.directory',
-    handleResolver = { type: 'well-known' },
-    allowHttp = false,
-    namespace = 'default',
-  } = options
-
-  for (const url of [plcDirectory, ...[handleResolver].flat().flatMap(resolverUrl)]) {
-    if (!parsePartyUrl(url, allowHttp)) {
-      throw new TypeError(
-        `${url} is not a public https URL${allowHttp ? '' : '; local servers need allowHttp: true'}`,
-      )
-    }
+  const { clientMetadata, redirectUri, allowHttp = false, namespace = 'default', scope = 'atproto' } = options
+  const { handleResolver = { type: 'well-known' }, plcDirectory = 'https://plc.directory' } = options
+  const handleResolvers = [handleResolver]
+    .flat()
+    .map((resolver) =>
+      typeof resolver === 'string' ? ({ type: 'xrpc', service: resolver } as const) : resolver,
+    )
+  const issues = checkScope(scope)
+  for (const url of [
+    plcDirectory,
+    ...handleResolvers.map(Object).flatMap(({ service, url = service }) => url ?? []),
+  ]) {
+    if (!parsePartyUrl(url, allowHttp))
+      issues.push(`${url} must be an https URL; allowHttp lets local ones through`)
   }
-  const scopeIssue = checkScope(scope)
-  if (scopeIssue) throw new TypeError(`scope: ${scopeIssue}`)
+  const metadata =
+    typeof clientMetadata === 'string'
+      ? undefined
+      : (clientMetadata ?? createLoopbackMetadata(scope, redirectUri, issues))
+  if (metadata)
+    issues.push(
+      ...(metadata === clientMetadata ? checkClientMetadata(metadata, allowHttp) : []),
+      ...findUndeclared(scope, metadata),
+    )
+  else issues.push(...checkClientId(clientMetadata))
+  const chosen = metadata && !issues.length ? chooseRedirectUri(metadata, redirectUri) : redirectUri
+  if (issues.length) throw new TypeError(`createOAuthClient: ${issues.join('; ')}`)
 
   const fetch = options.fetch ?? globalThis.fetch
-  const shared = {
+  return {
+    clientId: metadata?.client_id ?? String(clientMetadata),
+    clientMetadata: metadata,
+    redirectUri: chosen,
     scope,
+    handleResolvers,
     plcDirectory: plcDirectory.replace(/\/+$/, ''),
-    handleResolvers: [handleResolver]
-      .flat()
-      .map((resolver) =>
-        typeof resolver === 'string' ? ({ type: 'xrpc', service: resolver } as const) : resolver,
-      ),
-    // Not called as a method of the configuration: browsers insist on their own `this`.
-    fetch: (url: string, init: RequestInit) => fetch.call(globalThis, url, init),
+    // Browsers insist on their own `this`.
+    fetch: (url, init) => fetch.call(globalThis, url, init),
     storage: options.storage ?? 'auto',
     name: `signet:${namespace}`,
     allowHttp,
     now: options.now ?? Date.now,
   }
-
-  if (typeof clientMetadata === 'string') {
-    const issue = checkClientId(clientMetadata)
-    if (issue) throw new TypeError(`clientMetadata: ${issue}`)
-    return { ...shared, clientId: clientMetadata, clientMetadata: undefined, redirectUri }
-  }
-  const metadata = clientMetadata ?? createLoopbackMetadata(scope, redirectUri)
-  const issues = checkClientMetadata(metadata, allowHttp)
-  if (issues.length) throw new TypeError(`clientMetadata: ${issues.join('; ')}`)
-  const undeclared = findUndeclared(scope, metadata)
-  if (undeclared.length)
-    throw new TypeError(`scope: ${undeclared.join(' ')} is not declared in clientMetadata.scope`)
-  return {
-    ...shared,
-    clientId: metadata.client_id,
-    clientMetadata: metadata,
-    redirectUri: chooseRedirectUri(metadata, redirectUri),
-  }
 }
 
 /** Everything in a client metadata document that a server would refuse it for, each with its remedy. */
 export function checkClientMetadata(metadata: OAuthClientMetadata, allowHttp: boolean): string[] {
-  const loopback = isLoopbackClientId(metadata.client_id)
-  const native = metadata.application_type === 'native'
-  const uris = list(metadata.redirect_uris)
-  const checks: Array<[failed: boolean | string | undefined, message: string]> = [
-    [loopback ? '' : checkClientId(metadata.client_id), ''],
-    [!uris.length, 'redirect_uris must name at least one URL'],
-    ...uris.map((uri): [string | undefined, string] => [
-      loopback ? '' : checkRedirectUri(uri, native, allowHttp),
-      '',
-    ]),
-    [
-      !list(metadata.grant_types).includes('authorization_code'),
-      'grant_types must include "authorization_code" (and "refresh_token", or sessions end with their first token)',
-    ],
-    [!list(metadata.response_types).includes('code'), 'response_types must include "code"'],
-    [metadata.dpop_bound_access_tokens !== true, 'dpop_bound_access_tokens must be true'],
-    [
-      metadata.token_endpoint_auth_method !== 'none',
-      'token_endpoint_auth_method must be "none" for an app that runs in a browser',
-    ],
-    ['client_secret' in metadata, 'client_secret must not appear: a browser app cannot keep one'],
-    [checkScope(metadata.scope), 'scope: '],
-    ...(['logo_uri', 'tos_uri', 'policy_uri'] as const).map((name): [boolean, string] => [
-      metadata[name] !== undefined && !parsePartyUrl(metadata[name], allowHttp),
-      `${name} must be an https URL`,
-    ]),
-    [
-      metadata.client_uri !== undefined && !loopback && !isParentUrl(metadata.client_uri, metadata.client_id),
-      'client_uri must have the origin of client_id and be a parent of its path',
-    ],
-  ]
-  return checks
-    .filter(([failed]) => failed)
-    .map(([failed, message]) => message + (typeof failed === 'string' ? failed : ''))
+  const {
+    client_id: clientId,
+    redirect_uris: redirectUris,
+    grant_types: grants,
+    response_types: responses,
+  } = metadata
+  if (![redirectUris, grants, responses].every(Array.isArray))
+    return ['redirect_uris, grant_types and response_types must be lists']
+  const loopback = isLoopbackClientId(clientId)
+  const issues = [...(loopback ? [] : checkClientId(clientId)), ...checkScope(metadata.scope)]
+  const require = (met: unknown, message: string) => met || issues.push(message)
+  require(redirectUris.length, 'redirect_uris must name a URL')
+  if (!loopback) for (const uri of redirectUris) checkRedirectUri(uri, metadata, allowHttp, require)
+  require(grants.includes(
+    'authorization_code',
+  ), 'grant_types must include authorization_code, and refresh_token to stay signed in')
+  require(responses.includes('code'), 'response_types must include code')
+  require(metadata.dpop_bound_access_tokens === true, 'dpop_bound_access_tokens must be true')
+  require(metadata.token_endpoint_auth_method ===
+    'none', 'token_endpoint_auth_method must be "none" in a browser')
+  require(!('client_secret' in metadata), 'client_secret must not appear: a browser cannot keep one')
+  for (const name of ['client_uri', 'logo_uri', 'tos_uri', 'policy_uri']) {
+    require(metadata[name] === undefined ||
+      parsePartyUrl(metadata[name], allowHttp), `${name} must be an https URL`)
+  }
+  require(loopback ||
+    clientId.startsWith(metadata.client_uri ?? ''), 'client_uri must be a parent of client_id')
+  return issues
 }
 
-/** Scopes asked for that the document does not declare: servers compare them letter by letter. */
-export function findUndeclared(scope: string, metadata: OAuthClientMetadata): string[] {
-  const declared = metadata.scope.split(' ')
-  return scope.split(' ').filter((value) => !declared.includes(value))
+/** What is wrong with asking for a scope: servers hold it against the declared one letter by letter. */
+export function findUndeclared(scope: string, { scope: declared }: OAuthClientMetadata): string[] {
+  const values = declared.split(' ')
+  return scope
+    .split(' ')
+    .flatMap((value) => (values.includes(value) ? [] : [`scope ${value} must be declared in clientMetadata`]))
 }
 
-export function checkScope(scope: unknown): string | undefined {
-  if (typeof scope !== 'string' || !SCOPE.test(scope)) return 'must be words with one space between them'
-  const values = scope.split(' ')
-  if (!values.includes('atproto')) return 'must include "atproto"'
-  return new Set(values).size < values.length ? 'must not repeat a value' : undefined
+export function checkScope(scope: unknown): string[] {
+  const values = typeof scope === 'string' && SCOPE.test(scope) ? scope.split(' ') : []
+  const fits = values.includes('atproto') && new Set(values).size === values.length
+  return fits ? [] : ['scope must be different words, one space between them, with "atproto" among them']
 }
 
 /** The redirect URI of this page, if the document has it; else the first. */
 export function chooseRedirectUri(metadata: OAuthClientMetadata, wanted: string | undefined): string {
-  const uris = list(metadata.redirect_uris)
-  const port = (uri: string) =>
-    isLoopbackClientId(metadata.client_id) ? uri.replace(/:\d+(?=\/|$)/, '') : uri
-  if (wanted !== undefined) {
-    if (!uris.some((uri) => port(uri) === port(wanted)))
-      throw new TypeError(`redirectUri ${wanted} is not among redirect_uris`)
-    return wanted
-  }
+  const { redirect_uris: uris, client_id: clientId } = metadata
+  const declared = (uri: string) => (isLoopbackClientId(clientId) ? uri.replace(LOOPBACK_PORT, '') : uri)
   const page = currentUrl()
-  const here = page && uris.find((uri) => isSamePage(uri, page))
-  return here ?? uris[0] ?? ''
+  const found = wanted
+    ? uris.some((uri) => declared(uri) === declared(wanted)) && wanted
+    : page && uris.find((uri) => isSamePage(uri, page))
+  if (wanted && !found) throw new TypeError(`redirectUri ${wanted} must be one of redirect_uris`)
+  return found || (uris[0] ?? '')
 }
 
 /** Whether a URL is that page: same origin and path. */
@@ -234,31 +200,26 @@ export function isSamePage(uri: string, page: URL): boolean {
   return origin === page.origin && pathname === page.pathname
 }
 
-export function isLoopbackClientId(clientId: unknown): boolean {
-  return typeof clientId === 'string' && /^http:\/\/localhost(\/?(\?|$))/.test(clientId)
+export function isLoopbackClientId(clientId: string): boolean {
+  return /^http:\/\/localhost\/?(\?|$)/.test(clientId)
 }
 
 /**
  * The document a server makes up for a loopback client (atproto OAuth, "Localhost Client Development"). The port is left
  * out of what is declared: only then is it ignored.
  */
-function createLoopbackMetadata(scope: string, redirectUri: string | undefined): OAuthClientMetadata {
+function createLoopbackMetadata(
+  scope: string,
+  redirectUri: string | undefined,
+  issues: string[],
+): OAuthClientMetadata {
   const page = currentUrl()
-  if (page && !redirectUri && !/^(localhost|127\.0\.0\.1|\[::1\])$/.test(page.hostname)) {
-    throw new TypeError(
-      `clientMetadata is missing: without it only http://127.0.0.1 can be used, not ${page.origin}`,
-    )
-  }
-  const uri =
-    redirectUri ??
-    (page ? page.origin.replace('//localhost', '//127.0.0.1') + page.pathname : 'http://127.0.0.1/')
-  if (!LOOPBACK_REDIRECT.test(uri)) {
-    throw new TypeError(
-      `redirectUri of a loopback client must be http://127.0.0.1 or http://[::1], not ${uri}`,
-    )
-  }
-  const declared = uri.replace(/:\d+(?=\/|$)/, '')
-  const query = new URLSearchParams({ redirect_uri: declared, ...(scope !== 'atproto' && { scope }) })
+  const here = page ? page.origin.replace('//localhost', '//127.0.0.1') + page.pathname : 'http://127.0.0.1/'
+  const uri = redirectUri ?? here
+  if (!LOOPBACK_REDIRECT.test(uri))
+    issues.push(`without clientMetadata the page must be on http://127.0.0.1, not ${uri}`)
+  const query = new URLSearchParams({ redirect_uri: uri.replace(LOOPBACK_PORT, '') })
+  if (scope !== 'atproto') query.set('scope', scope)
   return {
     client_id: `http://localhost?${query}`,
     redirect_uris: [uri],
@@ -271,46 +232,34 @@ function createLoopbackMetadata(scope: string, redirectUri: string | undefined):
   }
 }
 
-function checkClientId(clientId: unknown): string | undefined {
-  const url = typeof clientId === 'string' && URL.canParse(clientId) ? new URL(clientId) : undefined
-  if (url?.protocol !== 'https:') return 'client_id must be the https URL the document is served from'
-  if (url.port) return 'client_id must not have a port'
-  if (url.username || url.password || url.href.includes('#'))
-    return 'client_id must not have credentials or a fragment'
-  if (url.pathname.endsWith('/'))
-    return 'client_id must name a file, by convention /oauth-client-metadata.json'
-  return url.href === clientId ? undefined : `client_id must be written as ${url.href}`
+function checkClientId(clientId: unknown): string[] {
+  const url = URL.canParse(String(clientId)) ? new URL(String(clientId)) : undefined
+  const { protocol, port, username, password, hash, pathname = '/', href } = url ?? {}
+  const fits =
+    protocol === 'https:' &&
+    !(port || username || password || hash) &&
+    !pathname.endsWith('/') &&
+    href === clientId
+  return fits
+    ? []
+    : [
+        `client_id must be the https URL of the document, like https://app.example/oauth-client-metadata.json, not ${clientId}`,
+      ]
 }
 
-function checkRedirectUri(uri: string, native: boolean, allowHttp: boolean): string | undefined {
-  if (!URL.canParse(uri)) return `redirect_uris: ${uri} is not a URL`
-  const url = new URL(uri)
-  if (
-    native &&
-    (LOOPBACK_REDIRECT.test(uri) || (!/^https?:$/.test(url.protocol) && url.protocol.includes('.')))
-  )
-    return undefined
-  if (url.protocol !== 'https:') return `redirect_uris: ${uri} must be https, or application_type "native"`
-  if (url.username || url.password || /:443(\/|$)/.test(uri))
-    return `redirect_uris: ${uri} must not have credentials or port 443`
-  return !allowHttp && UNUSABLE_REDIRECT_HOST.test(url.hostname)
-    ? `redirect_uris: ${uri} is on a reserved name`
-    : undefined
-}
-
-function isParentUrl(parent: unknown, child: string): boolean {
-  const url = parsePartyUrl(parent, true)
-  if (!url || !URL.canParse(child)) return false
-  const { origin, pathname } = new URL(child)
-  return url.origin === origin && pathname.startsWith(url.pathname.replace(/\/?$/, '/'))
-}
-
-function resolverUrl(resolver: HandleResolver): string[] {
-  if (typeof resolver === 'string') return [resolver]
-  if (typeof resolver === 'function' || resolver.type === 'well-known') return []
-  return [resolver.type === 'dns' ? resolver.url : resolver.service]
-}
-
-function list(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : []
+function checkRedirectUri(
+  uri: string,
+  { application_type: type }: OAuthClientMetadata,
+  allowHttp: boolean,
+  require: (met: unknown, message: string) => unknown,
+): void {
+  const url = URL.canParse(uri) ? new URL(uri) : undefined
+  if (type === 'native' && url && (LOOPBACK_REDIRECT.test(uri) || /^[^.:]+\..+:$/.test(url.protocol))) return
+  require(url?.protocol === 'https:', `redirect_uris: ${uri} must be https, or application_type native`)
+  require(!url?.username &&
+    !/:443(\/|$)/.test(uri), `redirect_uris: ${uri} must not have credentials or port 443`)
+  require(allowHttp ||
+    !/\.(test|local|localhost|invalid|example)$/.test(
+      url?.hostname ?? '',
+    ), `redirect_uris: ${uri} must be a public name`)
 }

@@ -9,7 +9,7 @@ export type SessionEndReason =
   | 'expired'
   | 'subject_changed'
 
-/** Facts of an error answer of an OAuth endpoint. Descriptions are cut to 512 characters and stripped of control characters. */
+/** What an OAuth endpoint answered. Descriptions are cut to 512 characters and stripped of control characters. */
 interface OAuthAnswer {
   issuer: string
   url: string
@@ -26,7 +26,7 @@ export interface OAuthErrorFacts {
   /** Not a handle, DID or server URL. `input` is shortened and free of invisible characters. */
   identifier_invalid: { input: string; reason: string }
   /** A DID whose method is neither `plc` nor `web`. */
-  did_unsupported: { input: string; reason: string }
+  did_unsupported: { input: string; method: string }
   /** No resolver of the app's list knows the handle. */
   handle_not_found: { handle: string }
   /** The handle's DNS records name more than one DID. */
@@ -72,7 +72,7 @@ export interface OAuthErrorFacts {
   /** A token answer breaks the profile; what it issued was revoked. */
   token_response_invalid: { issuer: string; issues: string[] }
   /** The proof was refused again after a fresh nonce and a corrected clock. */
-  dpop_rejected: { url: string; status: number; oauthError: string }
+  dpop_rejected: OAuthAnswer
   /** Nothing is stored for this account. */
   session_not_found: { did: string }
   /** Over for good; signing in again mends it. */
@@ -101,15 +101,13 @@ export type OAuthErrorOf<Code extends OAuthErrorCode> = OAuthError & { readonly 
 export type AnyOAuthError = { [Code in OAuthErrorCode]: OAuthErrorOf<Code> }[OAuthErrorCode]
 
 const START_AGAIN = 'This sign-in is no longer valid. Please start again.'
-const SIGN_IN_AGAIN = 'Your session has ended. Please sign in again.'
-const SERVER_FAULT = 'This server is not set up correctly for signing in.'
-const APP_FAULT = 'Something went wrong in this app.'
-const STOPPED =
-  'Sign-in was stopped for your safety: the answer was not from the account or server you asked for.'
+const SIGN_IN_AGAIN = 'The session has ended. Please sign in again.'
+const SERVER_FAULT = 'The server is not set up correctly for signing in.'
+const STOPPED = 'The answer was not from the account or server that was asked, so the sign-in was stopped.'
 
-/** What a person is told, per code. */
-const USER_MESSAGES: Record<OAuthErrorCode, string> = {
-  identifier_invalid: 'That does not look like a handle. It should look like alice.bsky.social.',
+/** One or two sentences per code, for a person; together with the facts, for a developer. */
+const SENTENCES: Record<OAuthErrorCode, string> = {
+  identifier_invalid: 'That is not a handle. A handle looks like alice.bsky.social.',
   did_unsupported: 'That kind of account is not supported.',
   handle_not_found: 'No account has that handle. Check the spelling.',
   handle_ambiguous: 'That handle points to more than one account.',
@@ -119,8 +117,8 @@ const USER_MESSAGES: Record<OAuthErrorCode, string> = {
   resource_metadata_invalid: SERVER_FAULT,
   issuer_metadata_invalid: SERVER_FAULT,
   issuer_unsupported: SERVER_FAULT,
-  client_metadata_invalid: APP_FAULT,
-  network_failed: 'The server could not be reached. Check your connection and try again.',
+  client_metadata_invalid: 'This app is not set up correctly for signing in.',
+  network_failed: 'The server could not be reached. Check the connection and try again.',
   timed_out: 'The server took too long to answer. Please try again.',
   response_invalid: 'The server gave an answer that makes no sense.',
   authorization_refused: 'The server did not complete the sign-in.',
@@ -129,20 +127,19 @@ const USER_MESSAGES: Record<OAuthErrorCode, string> = {
   authorization_expired: START_AGAIN,
   issuer_mismatch: STOPPED,
   subject_mismatch: STOPPED,
-  scope_missing: 'The permission this app needs was not given.',
-  popup_blocked: 'The sign-in window was blocked. Allow pop-ups for this page and try again.',
+  scope_missing: 'The permission that this app needs was not given.',
+  popup_blocked: 'The sign-in window was blocked. Allow pop-ups here and try again.',
   popup_closed: 'The sign-in window was closed.',
   token_request_failed: 'The server refused the request. Please try again.',
   token_response_invalid: SERVER_FAULT,
   dpop_rejected: 'The server did not accept this device. Check its date and time.',
   session_not_found: SIGN_IN_AGAIN,
   session_ended: SIGN_IN_AGAIN,
-  account_moved: 'Your account has moved to another server. Please sign in again.',
-  url_forbidden: APP_FAULT,
-  header_forbidden: APP_FAULT,
+  account_moved: 'The account has moved to another server. Please sign in again.',
+  url_forbidden: "This app tried to reach an address that is not the account's server.",
+  header_forbidden: 'This app tried to set a header that is not its to set.',
   environment_unsupported: 'This browser or page cannot sign in securely.',
-  storage_failed:
-    'This browser does not let the app remember a sign-in. It may be full or in a private mode.',
+  storage_failed: 'This browser cannot keep a sign-in. It may be full or in a private mode.',
 }
 
 const RETRYABLE: readonly OAuthErrorCode[] = ['network_failed', 'timed_out', 'storage_failed']
@@ -164,8 +161,8 @@ export class OAuthError extends Error {
   appState?: unknown
 
   /** @internal */
-  constructor(code: OAuthErrorCode, message: string, facts: object, options?: ErrorOptions) {
-    super(message, options)
+  constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
+    super(`${code} ${JSON.stringify(facts)}: ${SENTENCES[code]}`, options)
     this.code = code
     Object.assign(this, facts)
   }
@@ -181,7 +178,7 @@ export class OAuthError extends Error {
   /** One or two sentences fit to show to a person, in English. */
   get userMessage(): string {
     if (this.oauthError === 'access_denied') return 'Access was not given, so you are not signed in.'
-    return USER_MESSAGES[this.code]
+    return SENTENCES[this.code]
   }
 
   /** Plain data for logs and for other tabs: structured clone would drop an error's own fields. */
@@ -194,16 +191,10 @@ export class OAuthError extends Error {
 /** @internal The only way the library makes one: the compiler asks for exactly the facts of the code. */
 export function oauthError<Code extends OAuthErrorCode>(
   code: Code,
-  message: string,
   facts: OAuthErrorFacts[Code],
   cause?: unknown,
 ): OAuthErrorOf<Code> {
-  return new OAuthError(
-    code,
-    message,
-    facts,
-    cause === undefined ? undefined : { cause },
-  ) as OAuthErrorOf<Code>
+  return new OAuthError(code, facts, cause === undefined ? undefined : { cause }) as OAuthErrorOf<Code>
 }
 
 /** Tells an {@link OAuthError}, also one of another copy of this package, and narrows it to a code when one is given. */

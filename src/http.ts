@@ -1,4 +1,5 @@
-import { oauthError } from './errors.ts'
+import { isOAuthError, oauthError } from './errors.ts'
+import { abortable } from './time.ts'
 
 /** The part of `fetch` that is used. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
@@ -23,9 +24,16 @@ export interface BoundedResponse {
   text: string
 }
 
+/** What holds for every request: nothing of the person's or the page's goes with it, and no redirect is followed. */
+export const SAFE_INIT: RequestInit = {
+  mode: 'cors',
+  credentials: 'omit',
+  referrerPolicy: 'no-referrer',
+  redirect: 'manual',
+}
+
 /**
- * Makes one request and reads its body, within a time and a size. No credentials, no referrer, no cache, and no
- * redirect is followed unless asked.
+ * Makes one request and reads its body, within a time and a size. Nothing is taken from a cache.
  *
  * @throws {OAuthError} `network_failed`, `timed_out`, `response_invalid`; the signal's reason when the caller aborts.
  */
@@ -34,92 +42,81 @@ export async function fetchBounded(
   url: string,
   request: BoundedRequest,
 ): Promise<BoundedResponse> {
-  const { timeoutMs, maxBytes, signal, redirect = 'manual' } = request
-  const stop = new AbortController()
-  const abort = () => stop.abort()
-  const target = withoutQuery(url)
+  const { timeoutMs, maxBytes, signal, ...init } = request
   signal?.throwIfAborted()
-  const timer = setTimeout(abort, timeoutMs)
-  signal?.addEventListener('abort', abort)
-  const stopped = new Promise<never>((_, reject) => stop.signal.addEventListener('abort', reject))
+  const stop = new AbortController()
+  const timer = setTimeout(() => stop.abort(), timeoutMs)
+  const either = signal ? AbortSignal.any([stop.signal, signal]) : stop.signal
   const exchange = async () => {
+    // Without a prototype, nothing that a script put on Object.prototype reaches fetch.
     const response = await fetch(url, {
-      // Without a prototype, nothing that a script put on Object.prototype reaches fetch.
       __proto__: null,
-      method: request.method ?? 'GET',
-      headers: request.headers ?? {},
-      body: request.body ?? null,
-      keepalive: request.keepalive ?? false,
-      redirect,
-      credentials: 'omit',
-      referrerPolicy: 'no-referrer',
-      mode: 'cors',
+      ...SAFE_INIT,
       cache: 'no-store',
-      signal: stop.signal,
+      ...init,
+      signal: either,
     } as RequestInit)
-    if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) {
-      throw responseInvalid(url, response.status, 'a redirect, which is never followed')
-    }
-    return {
-      url,
-      status: response.status,
-      headers: response.headers,
-      text: await readText(response, maxBytes, url),
-    }
+    requireNoRedirect(url, response)
+    const { status, headers } = response
+    return { url, status, headers, text: await readText(response, maxBytes, url) }
   }
   try {
-    // Raced, so that the limit also holds with a `fetch` that does not listen to its signal.
-    return await Promise.race([exchange(), stopped])
+    // The limit also holds with a `fetch` that does not listen to its signal.
+    return await abortable(exchange(), either)
   } catch (cause) {
     signal?.throwIfAborted()
-    if (stop.signal.aborted)
-      throw oauthError('timed_out', `${target} did not answer in ${timeoutMs} ms`, { url: target, timeoutMs })
-    if (cause instanceof Error && cause.name === 'OAuthError') throw cause
-    throw oauthError('network_failed', `${target} could not be reached`, { url: target }, cause)
+    if (stop.signal.aborted) throw oauthError('timed_out', { url: withoutQuery(url), timeoutMs })
+    throw isOAuthError(cause) ? cause : networkFailed(url, cause)
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', abort)
   }
 }
 
-async function readText(response: Response, maxBytes: number, url: string): Promise<string> {
+/** Reads a body up to a size. */
+export async function readText(response: Response, maxBytes: number, url: string): Promise<string> {
   const reader = response.body?.getReader()
-  if (!reader) return ''
   const decoder = new TextDecoder()
   let text = ''
-  for (let size = 0; ; ) {
+  for (let size = 0; reader; ) {
     const { done, value } = await reader.read()
-    if (done) return text + decoder.decode()
-    size += value.byteLength
+    if (done) break
+    // An empty chunk counts too: a stream of them must end as well.
+    size += value.byteLength || 1
     if (size > maxBytes) {
-      void reader.cancel().catch(() => {})
+      reader.cancel().catch(() => {})
       throw responseInvalid(url, response.status, `larger than ${maxBytes} bytes`)
     }
     text += decoder.decode(value, { stream: true })
   }
+  return text + decoder.decode()
 }
 
 /** The body of an answer as JSON; `undefined` when it is not JSON or not of an accepted media type. */
 export function parseJson(
-  response: BoundedResponse,
+  { headers, text }: { headers: Headers; text: string },
   mediaTypes: readonly string[] = ['application/json'],
 ): unknown {
-  const mediaType = response.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() ?? ''
-  if (!mediaTypes.includes(mediaType)) return undefined
+  if (!mediaTypes.includes(headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() ?? ''))
+    return undefined
   try {
-    return JSON.parse(response.text)
+    return JSON.parse(text)
   } catch {
     return undefined
   }
 }
 
-export function responseInvalid(url: string, status: number, issue: string): Error {
-  const target = withoutQuery(url)
-  return oauthError('response_invalid', `${target} answered ${status}: ${issue}`, {
-    url: target,
-    status,
-    issues: [issue],
-  })
+/** @throws {OAuthError} `response_invalid`: a proof covers the URL it was made for, and no other. */
+export function requireNoRedirect(url: string, { type, status }: Response): void {
+  if (type === 'opaqueredirect' || [301, 302, 303, 307, 308].includes(status))
+    throw responseInvalid(url, status, 'redirect')
+}
+
+export function responseInvalid(url: string, status: number, ...issues: string[]): Error {
+  return oauthError('response_invalid', { url: withoutQuery(url), status, issues })
+}
+
+export function networkFailed(url: string, cause?: unknown): Error {
+  return oauthError('network_failed', { url: withoutQuery(url) }, cause)
 }
 
 /** Origin and path: what may stand in an error. */
@@ -127,14 +124,7 @@ export function withoutQuery(url: string): string {
   return url.split(/[?#]/, 1)[0] ?? ''
 }
 
-/** `Retry-After` in milliseconds, for seconds and for dates. */
-export function retryAfterMs(headers: Headers, now: number): number | undefined {
-  const value = headers.get('retry-after')
-  if (!value) return undefined
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now
-  return ms >= 0 ? ms : undefined
-}
-
+/** Names that only mean something inside one machine or network, and addresses instead of names. */
 const LOCAL_HOST = /\.(localhost|local|internal)$|^[^.]*$|^[\d.]+$|:/
 
 /**
@@ -142,12 +132,13 @@ const LOCAL_HOST = /\.(localhost|local|internal)$|^[^.]*$|^[\d.]+$|:/
  * `allowHttp` (development) also lets plain http and local hosts through.
  */
 export function parsePartyUrl(value: unknown, allowHttp: boolean): URL | undefined {
-  if (typeof value !== 'string' || value.length > 2048 || !URL.canParse(value)) return undefined
-  const url = new URL(value)
-  if (url.username || url.password || url.hash || value.includes('#') || /[\s\\]/.test(value))
+  if (typeof value !== 'string' || value.length > 2048 || /[\s\\#]/.test(value) || !URL.canParse(value))
     return undefined
-  if (url.protocol !== 'https:' && !(allowHttp && url.protocol === 'http:')) return undefined
-  return !allowHttp && LOCAL_HOST.test(url.hostname) ? undefined : url
+  const url = new URL(value)
+  const { protocol, username, password, hostname } = url
+  if (username || password || !(protocol === 'https:' || (allowHttp && protocol === 'http:')))
+    return undefined
+  return !allowHttp && LOCAL_HOST.test(hostname) ? undefined : url
 }
 
 /** {@link parsePartyUrl} for identifiers that must be a bare origin, spelled exactly as an origin is. */

@@ -1,11 +1,243 @@
-/** The half of the library that only a sign-in needs. Loaded by `client.ts` when one begins or comes back. */
-export { requireDeclaredScope, resolveClient } from './authorization/client.ts'
-export { createSessionRecord, discardTokens, exchangeCode } from './authorization/exchange.ts'
-export { pushAuthorization } from './authorization/par.ts'
-export { createAuthorization } from './authorization/request.ts'
-export { parseAuthorizationResponse, verifyAuthorizationResponse } from './authorization/response.ts'
-export { findAuthority, recheckIdentity, verifySubject } from './authorization/subject.ts'
-export { discoverNamedServer, discoverServer } from './discovery/discover.ts'
-export { generateDpopKey } from './dpop/key.ts'
-export { parseIdentifier } from './identity/identifier.ts'
-export { resolveIdentity } from './identity/identity.ts'
+import { requireDeclaredScope, resolveClient } from './authorization/client.ts'
+import { createSessionRecord, exchangeCode } from './authorization/exchange.ts'
+import { pushAuthorization } from './authorization/par.ts'
+import { type AuthorizationTarget, createAuthorization, type Prompt } from './authorization/request.ts'
+import { parseAuthorizationResponse, verifyAuthorizationResponse } from './authorization/response.ts'
+import { findAuthority, recheckIdentity, verifySubject } from './authorization/subject.ts'
+import { checkScope, isSamePage } from './config.ts'
+import { discoverNamedServer, discoverServer } from './discovery/discover.ts'
+import { createDpopContext, type DpopContext } from './dpop/fetch.ts'
+import { generateDpopKey, isUsableKey } from './dpop/key.ts'
+import { isOAuthError, OAuthError, oauthError } from './errors.ts'
+import { type Identifier, parseIdentifier } from './identity/identifier.ts'
+import { resolveIdentity } from './identity/identity.ts'
+import { navigatePopup, redirect, whenActivated } from './navigation.ts'
+import type { Announcement } from './session/announcements.ts'
+import type { SessionContext } from './session/context.ts'
+import type { Session } from './session/session.ts'
+import { runStep, type StepContext } from './steps.ts'
+import { savePendingAuthorization, takePendingAuthorization } from './storage/authorizations.ts'
+import { abortable, within } from './time.ts'
+import { revokeTokens } from './token/revoke.ts'
+import type { AuthorizationServer, DpopKey, PendingAuthorization, SessionRecord } from './types.ts'
+
+export interface SignInOptions {
+  /** Scope to ask for, all of it declared in the client metadata. Default: the client's `scope`. */
+  scope?: string
+  /** Given back as `session.appState`, and on errors. Structured-cloneable; stays on this device. */
+  appState?: unknown
+  /** What the server should show. It is a wish: the reference server always asks public clients' users for consent. */
+  prompt?: Prompt
+  /** Overrides what the server is told about who is signing in: a handle or DID. Default: what was typed. */
+  loginHint?: string
+  /** Languages for the server's pages, most wanted first. Default: the browser's. */
+  uiLocales?: readonly string[]
+  /** Gives up between and during the steps; its reason is thrown. */
+  signal?: AbortSignal
+}
+
+/** An authorization request that the server has accepted. */
+export interface AuthorizationRequest {
+  /** Where to send the person. */
+  readonly url: string
+  readonly state: string
+  /** The page must be opened before this, milliseconds since the epoch; after it, ask again. */
+  readonly expiresAt: number
+}
+
+/** Where a sign-in happens: what it may use, and what becomes of its result. */
+export interface SignInContext extends StepContext {
+  session: SessionContext
+  /** Makes a stored session the one in use; it goes on with what is known of its server's nonces. */
+  use(record: SessionRecord, dpop?: DpopContext): Promise<Session>
+  /** Calls back with what the window of a popup sign-in has to say. */
+  awaitPopup(state: string): Promise<Announcement>
+}
+
+/** Time for a person to sign in inside a popup. */
+const POPUP_TIMEOUT_MS = 600_000
+
+/** Identifier → account and server → authorization request, accepted and stored: everything before the page leaves. */
+export async function authorize(
+  identifier: string,
+  options: SignInOptions & { popup?: boolean },
+  context: SignInContext,
+): Promise<AuthorizationRequest> {
+  const { now, session, signal } = context
+  const { scope = context.scope, uiLocales = globalThis.navigator?.languages, popup = false } = options
+  const [issue] = checkScope(scope)
+  if (issue) throw new TypeError(issue)
+
+  const named = parseIdentifier(identifier, context)
+  const [dpopKey, client, [target, server]] = await Promise.all([
+    generateDpopKey().then((key) => probeStorage(key, context)),
+    context.remember('client', resolveClient),
+    findServer(named, context),
+  ])
+  requireDeclaredScope(client, scope)
+  const settings = { loginHint: target.handle ?? target.did, ...options, scope, uiLocales, popup }
+
+  // A device that sleeps in between finds its request forgotten by the server: it is pushed once more.
+  for (let attempts = 2; ; ) {
+    const { parameters, pending } = await createAuthorization(
+      client,
+      target,
+      server,
+      dpopKey,
+      settings,
+      context,
+    )
+    const { url, expiresAt, nonce } = await pushAuthorization({ parameters, pending }, session.clock, context)
+    const { state } = pending
+    // Durable before the page leaves: the callback is worth nothing without it.
+    await savePendingAuthorization(session.storage, { ...pending, nonce })
+    attempts -= 1
+    if ((now() < expiresAt || attempts === 0) && !signal?.aborted) return { url, state, expiresAt }
+    await takePendingAuthorization(session.storage, state)
+    signal?.throwIfAborted()
+  }
+}
+
+/** Whose account it is, and which server may speak for it. */
+export async function findServer(
+  named: Identifier,
+  context: StepContext,
+): Promise<[AuthorizationTarget, AuthorizationServer]> {
+  if ('server' in named) {
+    const server = await discoverNamedServer(named.server, context)
+    return [{ did: undefined, handle: undefined, pds: named.server }, server]
+  }
+  const { did, handle, pds } = await resolveIdentity(named, context)
+  return [{ did, handle, pds }, await discoverServer(pds, context)]
+}
+
+export async function signIn(
+  identifier: string,
+  options: SignInOptions,
+  context: SignInContext,
+): Promise<never> {
+  const { url } = await authorize(identifier, options, context)
+  return runStep(context, 'redirect', () => redirect(url))
+}
+
+/** Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */
+export async function signInWithPopup(
+  identifier: string,
+  options: SignInOptions,
+  popup: Window,
+  context: SignInContext,
+): Promise<Session> {
+  let request: AuthorizationRequest | undefined
+  try {
+    request = await authorize(identifier, { ...options, popup: true }, context)
+    if (popup.closed) throw oauthError('popup_closed', {})
+    navigatePopup(popup, request.url)
+    const answer = await abortable(
+      within(context.awaitPopup(request.state), POPUP_TIMEOUT_MS),
+      context.signal,
+    )
+    if (answer?.type === 'refused') throw new OAuthError(answer.code, answer.facts)
+    const stored = answer?.type === 'authorized' && (await context.session.sessions.load(answer.did))
+    if (stored && stored !== 'signed_out') return await context.use(stored)
+    throw oauthError('timed_out', { url: request.url, timeoutMs: POPUP_TIMEOUT_MS })
+  } catch (error) {
+    popup.close()
+    if (request) await takePendingAuthorization(context.session.storage, request.state)
+    throw error
+  }
+}
+
+export async function prefetch(identifier: string, context: StepContext): Promise<void> {
+  await findServer(parseIdentifier(identifier, context), context)
+}
+
+/** Callback URL → pending request → code → tokens → verified account → session: everything after the page is back. */
+export async function finishSignIn(url: URL, context: SignInContext): Promise<Session> {
+  const { now, clientId, session } = context
+  await whenActivated()
+  const response = parseAuthorizationResponse(url)
+  const pending = await takePendingAuthorization(session.storage, response.state)
+  if (!pending) throw oauthError('authorization_unknown', {})
+  const { state, appState, popup } = pending
+  try {
+    if (pending.clientId !== clientId || !isSamePage(pending.redirectUri, url)) {
+      throw oauthError('callback_invalid', { issues: ['redirect_uri'] })
+    }
+    const code = verifyAuthorizationResponse(response, pending, now())
+    const opened = await redeem(code, pending, context)
+    opened.appState = appState
+    if (popup) session.announce({ type: 'authorized', state, did: opened.did })
+    return opened
+  } catch (error) {
+    if (isOAuthError(error)) {
+      if (popup) session.announce({ type: 'refused', state, code: error.code, facts: { ...error } })
+      error.appState = appState
+    }
+    throw error
+  } finally {
+    if (popup) globalThis.close?.()
+  }
+}
+
+/** Nothing of a session is stored until everything about it holds; whatever was issued for one that does not is revoked. */
+async function redeem(code: string, pending: PendingAuthorization, context: SignInContext): Promise<Session> {
+  const { fetch, now, session } = context
+  const fresh: StepContext = { ...context, remember: (_key, work) => work({ ...fresh, onProgress() {} }) }
+  const dpop = createDpopContext(pending.dpopKey, session)
+  dpop.nonces.set(new URL(pending.server.tokenEndpoint).origin, pending.nonce)
+
+  const rechecked = recheckIdentity(pending, fresh)
+  const issued = await exchangeCode(code, pending, dpop, fresh)
+  try {
+    const account = await verifySubject(issued.sub, pending, rechecked, fresh)
+    const record = createSessionRecord(issued, pending, account, now())
+    const stored = await runStep(context, 'store_session', () => storeSession(record, context))
+    return await context.use(stored, dpop)
+  } catch (reason) {
+    await revokeTokens(fetch, pending, issued.tokens, dpop)
+    throw reason
+  }
+}
+
+/** The session that a new one replaces is ended where it began, with its own key; nothing waits for that. */
+async function storeSession(
+  record: SessionRecord,
+  { fetch, session }: SignInContext,
+): Promise<SessionRecord> {
+  const { did } = record
+  const { before, after } = await session.sessions.update(did, () => record)
+  session.announce({ type: 'session', did })
+  if (typeof before === 'object')
+    void revokeTokens(fetch, before, before.tokens, createDpopContext(before.dpopKey, session))
+  return after as SessionRecord
+}
+
+/** Storage that is seen to keep what a sign-in has to find again, before anything is asked of a server. */
+async function probeStorage(key: DpopKey, { session, storage }: SignInContext): Promise<DpopKey> {
+  await session.storage.update('settings', 'probe', () => key)
+  const kept = await isUsableKey((await session.storage.get('settings', 'probe')) as DpopKey)
+  await session.storage.update('settings', 'probe', () => undefined)
+  if (kept && (session.storage.tier === 'indexeddb' || storage === 'memory')) return key
+  throw oauthError('storage_failed', { operation: 'keep a key' })
+}
+
+/**
+ * What changes in a session's record when its account is looked at again. A directory that cannot be reached says
+ * nothing about the account.
+ */
+export async function checkAuthority(
+  record: SessionRecord,
+  context: StepContext,
+): Promise<Partial<SessionRecord>> {
+  const { did, pds, handle, server } = record
+  const verifiedAt = context.now()
+  const fresh: StepContext = { ...context, remember: (_key, work) => work(fresh) }
+  try {
+    const found = await findAuthority(did, { pds, issuer: server.issuer }, fresh)
+    return found.issuer === server.issuer
+      ? { verifiedAt, pds: found.pds, handle: found.handle ?? handle }
+      : { ended: 'moved', movedTo: found.pds }
+  } catch {
+    return { verifiedAt }
+  }
+}

@@ -1,4 +1,5 @@
 import type { Config } from './config.ts'
+import { abortable } from './time.ts'
 
 /** The parts of a sign-in that can be watched, in their order. */
 export type ProgressStep =
@@ -39,22 +40,13 @@ export async function runStep<T>(
   const { signal, onProgress } = context
   signal?.throwIfAborted()
   const startedAt = performance.now()
-  const report = (phase: 'end' | 'error') =>
-    onProgress({ step, phase, durationMs: performance.now() - startedAt })
+  let phase: 'end' | 'error' = 'error'
   onProgress({ step, phase: 'start' })
-  let abort: (() => void) | undefined
   try {
-    const aborted = new Promise<never>((_, reject) => {
-      abort = () => reject(signal?.reason)
-      signal?.addEventListener('abort', abort)
-    })
-    const result = await Promise.race([work(), aborted])
-    report('end')
+    const result = await abortable(work(), signal)
+    phase = 'end'
     return result
-  } catch (error) {
-    report('error')
-    throw error
   } finally {
-    if (abort) signal?.removeEventListener('abort', abort)
+    onProgress({ step, phase, durationMs: performance.now() - startedAt })
   }
 }

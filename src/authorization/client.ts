@@ -46,9 +46,5 @@ export function requireDeclaredScope(client: Client, scope: string): void {
 }
 
 function invalid(url: string, issues: string[]): Error {
-  return oauthError(
-    'client_metadata_invalid',
-    `The client metadata of ${url} cannot be used: ${issues.join('; ')}`,
-    { url, issues },
-  )
+  return oauthError('client_metadata_invalid', { url, issues })
 }

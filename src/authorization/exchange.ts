@@ -1,5 +1,5 @@
 import type { DpopContext } from '../dpop/fetch.ts'
-import { type OAuthError, oauthError } from '../errors.ts'
+import { oauthError } from '../errors.ts'
 import { parseDid } from '../identity/identifier.ts'
 import { runStep, type StepContext } from '../steps.ts'
 import { postForm, refuse } from '../token/endpoint.ts'
@@ -32,7 +32,6 @@ export function exchangeCode(
     const requestedAt = context.now()
     const response = await postForm(context.fetch, {
       url: server.tokenEndpoint,
-      server,
       parameters: {
         grant_type: 'authorization_code',
         code,
@@ -44,44 +43,19 @@ export function exchangeCode(
       timeoutMs: 30_000,
       maxBytes: 65_536,
     })
-    if (response.status >= 400) throw refuse(response, server, context.now())
+    if (response.status >= 400) throw refuse(response, server.issuer, context.now())
     const answer = parseTokenResponse(response)
     const { issues, scope } = answer
     const sub = readSubject(answer.sub, context.allowHttp)
     if (!sub) issues.push('sub')
-    const problem = issues.length
-      ? oauthError(
-          'token_response_invalid',
-          `${server.issuer} issued unusable tokens: ${issues.join(', ')}`,
-          {
-            issuer: server.issuer,
-            issues,
-          },
-        )
-      : !includesScope(scope, 'atproto') &&
-        oauthError('scope_missing', `${server.issuer} did not grant atproto`, {
-          requested: pending.scope,
-          granted: scope.slice(0, 512),
-        })
-    if (problem || !sub) {
-      await revokeTokens(context.fetch, { server, clientId, ...answer }, dpop)
-      throw problem
+    if (issues.length || !sub || !includesScope(scope, 'atproto')) {
+      await revokeTokens(context.fetch, pending, answer, dpop)
+      throw issues.length
+        ? oauthError('token_response_invalid', { issuer: server.issuer, issues })
+        : oauthError('scope_missing', { requested: pending.scope, granted: scope.slice(0, 512) })
     }
     return { tokens: createTokenSet(answer, requestedAt), sub }
   })
-}
-
-/** Refuses a session: revokes what was issued for it, and hands back the reason. */
-export async function discardTokens(
-  issued: IssuedTokens,
-  pending: PendingAuthorization,
-  dpop: DpopContext,
-  context: StepContext,
-  reason: OAuthError,
-): Promise<OAuthError> {
-  const { server, clientId } = pending
-  await revokeTokens(context.fetch, { server, clientId, ...issued.tokens }, dpop)
-  return reason
 }
 
 function readSubject(sub: string, allowHttp: boolean): Did | undefined {

@@ -2,8 +2,7 @@ import type { Clock } from '../dpop/clock.ts'
 import type { DpopContext } from '../dpop/fetch.ts'
 import { createDpopNonces } from '../dpop/nonces.ts'
 import { calculateThumbprint } from '../dpop/thumbprint.ts'
-import { oauthError } from '../errors.ts'
-import { type BoundedResponse, parseJson, withoutQuery } from '../http.ts'
+import { type BoundedResponse, parseJson, responseInvalid } from '../http.ts'
 import { parsePushedAuthorization } from '../schemas.ts'
 import { runStep, type StepContext } from '../steps.ts'
 import { postForm, readOAuthError, refuse } from '../token/endpoint.ts'
@@ -46,7 +45,6 @@ export function pushAuthorization(
     const jkt = proof ? undefined : await calculateThumbprint(dpopKey.publicJwk)
     const response = await postForm(context.fetch, {
       url,
-      server,
       parameters: { ...parameters, dpop_jkt: jkt },
       dpop: proof,
       timeoutMs: 15_000,
@@ -61,26 +59,15 @@ export function pushAuthorization(
     let sentAt = context.now()
     let response = await push(undefined)
     const unanswered = isSuccess(response) && !dpop.nonces.get(origin)
-    if (unanswered || WANTS_PROOF.includes(readOAuthError(response) ?? '')) {
+    if (unanswered || WANTS_PROOF.includes(readOAuthError(response).error ?? '')) {
       sentAt = context.now()
       response = await push(dpop)
     }
-    if (!isSuccess(response)) throw refuse(response, server, context.now())
+    if (!isSuccess(response)) throw refuse(response, server.issuer, context.now())
     const { value, issues = [] } = parsePushedAuthorization(parseJson(response))
     if (value && !/^[\x21-\x7e]{1,2048}$/.test(value.request_uri)) issues.push('request_uri: not a URI')
     if (!dpop.nonces.get(origin)) issues.push('no DPoP-Nonce')
-    if (issues.length || !value) {
-      const target = withoutQuery(url)
-      throw oauthError(
-        'response_invalid',
-        `${target} answered without what the profile demands: ${issues.join('; ')}`,
-        {
-          url: target,
-          status: response.status,
-          issues,
-        },
-      )
-    }
+    if (issues.length || !value) throw responseInvalid(url, response.status, ...issues)
     const { expires_in: seconds } = value
     const usable = typeof seconds === 'number' && seconds > 0 && seconds <= 86_400
     return {

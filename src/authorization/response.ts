@@ -1,6 +1,6 @@
 import { oauthError } from '../errors.ts'
 import { isExpired } from '../storage/authorizations.ts'
-import { parseErrorMembers } from '../token/endpoint.ts'
+import { parseOAuthError } from '../token/endpoint.ts'
 import type { PendingAuthorization } from '../types.ts'
 
 /** An answer to an authorization request, taken apart but not believed. */
@@ -46,7 +46,7 @@ export function parseAuthorizationResponse(url: URL): AuthorizationResponse {
   if (code === undefined && get('error') === undefined) throw invalid('neither code nor error')
   if (code !== undefined && (code.length > MAX_CODE_LENGTH || !/^[\x20-\x7e]+$/.test(code)))
     throw invalid('code: malformed')
-  const { error, description } = parseErrorMembers({
+  const { error, description } = parseOAuthError({
     error: get('error'),
     error_description: get('error_description'),
   })
@@ -67,22 +67,11 @@ export function verifyAuthorizationResponse(
   now: number,
 ): string {
   const { issuer } = pending.server
-  if (isExpired(now - pending.createdAt))
-    throw oauthError('authorization_expired', 'The sign-in was begun too long ago', {})
-  if (response.iss !== issuer) {
-    const received = response.iss?.slice(0, 2048)
-    throw oauthError(
-      'issuer_mismatch',
-      `The answer is from ${received ?? 'an unnamed issuer'}, not from ${issuer}`,
-      {
-        expected: issuer,
-        received,
-      },
-    )
-  }
-  if (response.code !== undefined) return response.code
-  const { error = '', errorDescription } = response
-  throw oauthError('authorization_refused', `${issuer} refused the authorization: ${error}`, {
+  const { iss, code, error = '', errorDescription } = response
+  if (isExpired(now - pending.createdAt)) throw oauthError('authorization_expired', {})
+  if (iss !== issuer) throw oauthError('issuer_mismatch', { expected: issuer, received: iss?.slice(0, 2048) })
+  if (code !== undefined) return code
+  throw oauthError('authorization_refused', {
     issuer,
     oauthError: error,
     oauthErrorDescription: errorDescription,
@@ -90,5 +79,5 @@ export function verifyAuthorizationResponse(
 }
 
 function invalid(issue: string): Error {
-  return oauthError('callback_invalid', `The callback URL cannot be used: ${issue}`, { issues: [issue] })
+  return oauthError('callback_invalid', { issues: [issue] })
 }

@@ -3,6 +3,7 @@ import { oauthError } from '../errors.ts'
 import { type AtprotoDidDocument, resolveDidDocument } from '../identity/did-document.ts'
 import { resolveIdentity, verifyHandle } from '../identity/identity.ts'
 import { runStep, type StepContext } from '../steps.ts'
+import { within } from '../time.ts'
 import type { Did, PendingAuthorization } from '../types.ts'
 
 /** A directory that is slow to say the same again does not hold up a sign-in for longer. */
@@ -10,7 +11,6 @@ const RECHECK_WAIT_MS = 1_500
 
 /** Who answers for an account now. */
 export interface Authority {
-  did: Did
   /** Only when it was verified in both directions. */
   handle: string | undefined
   pds: string
@@ -48,59 +48,36 @@ export function verifySubject(
 ): Promise<{ handle: string | undefined; pds: string }> {
   const { did, handle, pds, server } = pending
   return runStep(context, 'verify_subject', async () => {
-    const quiet = { ...context, onProgress() {} }
-    if (did !== undefined && sub !== did) {
-      throw oauthError('subject_mismatch', `${server.issuer} answered for ${sub}, not for ${did}`, {
-        expected: did,
-        received: sub,
-      })
-    }
+    if (did !== undefined && sub !== did)
+      throw oauthError('subject_mismatch', { expected: did, received: sub })
     if (did !== undefined) {
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const document = await Promise.race([
-        rechecked,
-        new Promise<undefined>((resolve) => {
-          timer = setTimeout(resolve, RECHECK_WAIT_MS)
-        }),
-      ])
-      clearTimeout(timer)
+      const document = await within(rechecked, RECHECK_WAIT_MS)
       if (!document || document.pds === pds) return { handle, pds }
     }
-    const { issuer, pds: found } = await resolveAuthority(sub, quiet)
-    if (issuer !== server.issuer) {
-      throw oauthError('issuer_mismatch', `${sub} is in the care of ${issuer}, not of ${server.issuer}`, {
-        expected: server.issuer,
-        received: issuer,
-        did: sub,
-      })
-    }
+    const { issuer, pds: found } = await findAuthority(sub, undefined, { ...context, onProgress() {} })
+    if (issuer !== server.issuer)
+      throw oauthError('issuer_mismatch', { expected: server.issuer, received: issuer, did: sub })
     return { handle, pds: found }
   })
 }
 
-/** Resolves an account's PDS and issuer anew. */
-async function resolveAuthority(did: Did, context: StepContext): Promise<{ issuer: string; pds: string }> {
-  const { pds } = await resolveIdentity({ did }, context)
-  const { issuer } = await discoverServer(pds, context)
-  return { issuer, pds }
-}
-
 /**
- * Who answers for an account now, its handle looked up as well.
+ * Who answers for an account now.
  *
+ * @param known - PDS and issuer that were seen to belong together; while the PDS is the same, so is the issuer, and the
+ *   handle is looked up instead.
  * @throws {OAuthError} A code of the resolution.
  */
 export async function findAuthority(
   did: Did,
-  known: { pds: string; issuer: string },
+  known: { pds: string; issuer: string } | undefined,
   context: StepContext,
 ): Promise<Authority> {
   const identity = await resolveIdentity({ did }, context)
+  const { pds } = identity
   const [handle, issuer] = await Promise.all([
-    verifyHandle(identity, context),
-    identity.pds === known.pds
-      ? known.issuer
-      : discoverServer(identity.pds, context).then((server) => server.issuer),
+    known && verifyHandle(identity, context),
+    pds === known?.pds ? known.issuer : discoverServer(pds, context).then((server) => server.issuer),
   ])
-  return { did, handle, pds: identity.pds, issuer }
+  return { handle, pds, issuer }
 }

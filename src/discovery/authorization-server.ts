@@ -1,6 +1,6 @@
 import { oauthError } from '../errors.ts'
 import { fetchBounded, parseJson, parsePartyUrl } from '../http.ts'
-import { parseAuthorizationServerMetadata } from '../schemas.ts'
+import { parseAuthorizationServerMetadata, REQUIRED_FLAGS, REQUIRED_VALUES } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
 import type { AuthorizationServer } from '../types.ts'
 
@@ -24,63 +24,31 @@ export async function fetchAuthorizationServer(
     signal: context.signal,
   })
   const { value: metadata, issues = [] } = parseAuthorizationServerMetadata(parseJson(response))
-  const endpoint = (name: string, value: string | undefined) => {
-    if (value !== undefined && !parsePartyUrl(value, context.allowHttp))
-      issues.push(`${name}: must be an https URL`)
-  }
   if (response.status !== 200) issues.unshift(`status ${response.status}`)
-  if (metadata && metadata.issuer !== issuer) issues.push('issuer: is not the origin it was fetched from')
-  for (const name of [
-    'authorization_endpoint',
-    'token_endpoint',
-    'pushed_authorization_request_endpoint',
-    'revocation_endpoint',
-  ] as const) {
-    endpoint(name, metadata?.[name])
+  if (metadata && metadata.issuer !== issuer) issues.push('issuer')
+  for (const [name, value] of Object.entries(metadata ?? {})) {
+    if (name.endsWith('_endpoint') && !parsePartyUrl(value, context.allowHttp))
+      issues.push(`${name}: not an https URL`)
   }
-  if (issues.length || !metadata) {
-    throw oauthError(
-      'issuer_metadata_invalid',
-      `The metadata of ${issuer} cannot be used: ${issues.join('; ')}`,
-      { issuer, issues },
-    )
-  }
+  if (issues.length || !metadata) throw oauthError('issuer_metadata_invalid', { issuer, issues })
 
-  const has = (values: readonly string[] | undefined, ...wanted: string[]) =>
-    wanted.every((value) => values?.includes(value))
-  const missing = Object.entries({
-    response_types_supported: has(metadata.response_types_supported, 'code'),
-    grant_types_supported: has(metadata.grant_types_supported, 'authorization_code', 'refresh_token'),
-    code_challenge_methods_supported: has(metadata.code_challenge_methods_supported, 'S256'),
-    token_endpoint_auth_methods_supported: has(
-      metadata.token_endpoint_auth_methods_supported,
-      'none',
-      'private_key_jwt',
-    ),
-    token_endpoint_auth_signing_alg_values_supported:
-      has(metadata.token_endpoint_auth_signing_alg_values_supported, 'ES256') &&
-      !has(metadata.token_endpoint_auth_signing_alg_values_supported, 'none'),
-    scopes_supported: has(metadata.scopes_supported, 'atproto'),
-    authorization_response_iss_parameter_supported:
-      metadata.authorization_response_iss_parameter_supported === true,
-    require_pushed_authorization_requests: metadata.require_pushed_authorization_requests === true,
-    pushed_authorization_request_endpoint: metadata.pushed_authorization_request_endpoint !== undefined,
-    dpop_signing_alg_values_supported: has(metadata.dpop_signing_alg_values_supported, 'ES256'),
-    require_request_uri_registration: metadata.require_request_uri_registration !== false,
-    client_id_metadata_document_supported: metadata.client_id_metadata_document_supported === true,
-    protected_resources: !metadata.protected_resources || !pds || has(metadata.protected_resources, pds),
-  }).flatMap(([name, met]) => (met ? [] : [name]))
-  if (missing.length) {
-    throw oauthError('issuer_unsupported', `${issuer} lacks what atproto requires: ${missing.join(', ')}`, {
-      issuer,
-      missing,
-    })
-  }
+  const lists = (name: string) => (metadata[name] ?? []) as string[]
+  const missing = Object.keys(REQUIRED_VALUES).filter((name) =>
+    REQUIRED_VALUES[name]?.some((value) => !lists(name).includes(value)),
+  )
+  missing.push(...REQUIRED_FLAGS.filter((name) => metadata[name] !== true))
+  const signing = 'token_endpoint_auth_signing_alg_values_supported'
+  if (lists(signing).includes('none')) missing.push(`${signing}: without none`)
+  if (metadata.require_request_uri_registration === false) missing.push('require_request_uri_registration')
+  if (!metadata.pushed_authorization_request_endpoint) missing.push('pushed_authorization_request_endpoint')
+  if (metadata.protected_resources && pds && !metadata.protected_resources.includes(pds))
+    missing.push('protected_resources')
+  if (missing.length) throw oauthError('issuer_unsupported', { issuer, missing })
 
   return {
     issuer,
     authorizationEndpoint: metadata.authorization_endpoint,
-    pushedAuthorizationRequestEndpoint: metadata.pushed_authorization_request_endpoint ?? '',
+    pushedAuthorizationRequestEndpoint: metadata.pushed_authorization_request_endpoint,
     tokenEndpoint: metadata.token_endpoint,
     revocationEndpoint: metadata.revocation_endpoint,
     responseModes: metadata.response_modes_supported,

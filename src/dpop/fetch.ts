@@ -1,6 +1,6 @@
 import type { DpopKey } from '../types.ts'
 import type { Clock } from './clock.ts'
-import type { DpopNonces } from './nonces.ts'
+import { createDpopNonces, type DpopNonces } from './nonces.ts'
 import { createDpopProof } from './proof.ts'
 
 /** What proofs of one session are made of. */
@@ -8,6 +8,14 @@ export interface DpopContext {
   key: DpopKey
   nonces: DpopNonces
   clock: Clock
+}
+
+/** What a new session, or one that was read from storage, starts with. */
+export function createDpopContext(
+  key: DpopKey,
+  { clock, now }: { clock: Clock; now: () => number },
+): DpopContext {
+  return { key, clock, nonces: createDpopNonces(now) }
 }
 
 export interface DpopRequest<Answer> {
@@ -29,25 +37,25 @@ export interface DpopRequest<Answer> {
  */
 export async function sendWithProof<Answer extends { headers: Headers }>(
   { key, nonces, clock }: DpopContext,
-  request: DpopRequest<Answer>,
+  { method, url, ath, send, readError }: DpopRequest<Answer>,
 ): Promise<Answer> {
-  const { method, url, ath, send, readError } = request
-  const htu = url.origin + url.pathname
+  const { origin } = url
+  const htu = origin + url.pathname
   let nonceRetries = 1
   let clockRetries = 1
   for (;;) {
-    const leave = await nonces.enter(url.origin)
-    const nonce = nonces.get(url.origin)
+    const leave = await nonces.enter(origin)
+    const nonce = nonces.get(origin)
     let answer: Answer
     try {
       answer = await send(await createDpopProof(key, { method, htu, iat: clock.seconds(), nonce, ath }))
-      nonces.learn(url.origin, answer.headers)
+      nonces.learn(origin, answer.headers)
     } finally {
       leave?.()
     }
     const error = await readError(answer)
     const repeat =
-      (error === 'use_dpop_nonce' && nonces.get(url.origin) !== nonce && nonceRetries-- > 0) ||
+      (error === 'use_dpop_nonce' && nonces.get(origin) !== nonce && nonceRetries-- > 0) ||
       (error === 'invalid_dpop_proof' && clockRetries-- > 0 && (await clock.correct()))
     if (!repeat) return answer
   }

@@ -1,3 +1,4 @@
+import { within } from '../time.ts'
 import type { DpopNonce } from '../types.ts'
 
 /** Past this age a nonce is not sent at all. */
@@ -53,9 +54,7 @@ export function createDpopNonces(now: () => number): DpopNonces {
   async function goFirst(origin: string): Promise<() => void> {
     const ahead = first.get(origin)
     if (ahead !== undefined) {
-      let timer: ReturnType<typeof setTimeout> | undefined
-      await Promise.race([ahead, new Promise((resolve) => (timer = setTimeout(resolve, FIRST_WAIT_MS)))])
-      clearTimeout(timer)
+      await within(ahead, FIRST_WAIT_MS)
       return () => {}
     }
     let leave = () => {}

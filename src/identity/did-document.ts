@@ -35,7 +35,7 @@ export async function resolveDidDocument(did: Did, context: StepContext): Promis
     signal: context.signal,
   })
   if (response.status === 404 || response.status === 410) {
-    throw oauthError('did_not_found', `${url} has no document for ${did}`, { did })
+    throw oauthError('did_not_found', { did })
   }
   const { value, issues } = parseDidDocument(parseJson(response, MEDIA_TYPES))
   if (response.status !== 200 || !value) throw invalid(did, issues ?? [`status ${response.status}`])
@@ -72,9 +72,5 @@ function findHandle(aliases: readonly unknown[]): string | undefined {
 }
 
 function invalid(did: Did, issues: string[]): Error {
-  return oauthError(
-    'did_document_invalid',
-    `The DID document of ${did} cannot be used: ${issues.join('; ')}`,
-    { did, issues },
-  )
+  return oauthError('did_document_invalid', { did, issues })
 }

@@ -1,12 +1,13 @@
 import type { HandleResolver } from '../config.ts'
 import { isOAuthError, oauthError } from '../errors.ts'
-import { fetchBounded, parseJson, responseInvalid } from '../http.ts'
+import { type BoundedResponse, fetchBounded, parseJson, responseInvalid } from '../http.ts'
 import { parseDnsAnswer } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
+import { sleep, within } from '../time.ts'
 import type { Did } from '../types.ts'
 import { parseDid } from './identifier.ts'
 
-/** The next resolver is asked after this, or as soon as one before it fails. */
+/** The next resolver is asked after this, or as soon as the one before it fails. */
 const HEAD_START_MS = 500
 /** An answer waits this long for the resolvers that come before it. */
 const GRACE_MS = 1_500
@@ -15,7 +16,7 @@ const MAX_NAME_LENGTH = 253
 const TXT = 16
 const NXDOMAIN = 3
 
-type Resolver = Exclude<HandleResolver, string>
+type Lookup = Promise<Did | undefined>
 
 /**
  * Resolves a handle by the app's resolvers, in their order. They are started one after another with a head start;
@@ -28,39 +29,28 @@ type Resolver = Exclude<HandleResolver, string>
  */
 export async function resolveHandle(handle: string, context: StepContext): Promise<Did> {
   const stop = new AbortController()
-  const signal = AbortSignal.any([stop.signal, ...(context.signal ? [context.signal] : [])])
-  const lookups: Array<Promise<Did | undefined>> = []
-  const settled: Array<Promise<unknown>> = []
+  const lookups: Lookup[] = []
+  for (const [index, resolver] of context.handleResolvers.entries()) {
+    const failed = lookups.at(-1)?.then(
+      (did) => did && new Promise(() => {}),
+      () => {},
+    )
+    const lookup = Promise.resolve(failed && within(failed, HEAD_START_MS * index)).then(() => {
+      stop.signal.throwIfAborted()
+      return ask(resolver, handle, { ...context, signal: stop.signal })
+    })
+    lookup.catch(() => {})
+    lookups.push(lookup)
+  }
   try {
-    for (const [index, resolver] of context.handleResolvers.entries()) {
-      const before = settled[index - 1]
-      const start =
-        before !== undefined ? Promise.race([before, sleep(HEAD_START_MS * index, signal)]) : undefined
-      const lookup = Promise.resolve(start).then(() => {
-        signal.throwIfAborted()
-        return askResolver(resolver, handle, { ...context, signal })
-      })
-      lookups.push(lookup)
-      // Resolves when the next one should begin: at once after a failure, never after an answer.
-      settled.push(
-        lookup.then(
-          (did) => (did === undefined ? undefined : new Promise(() => {})),
-          () => undefined,
-        ),
-      )
-    }
     return await firstInOrder(handle, lookups)
   } finally {
     stop.abort()
-    for (const lookup of lookups) lookup.catch(() => {})
   }
 }
 
-async function firstInOrder(handle: string, lookups: Array<Promise<Did | undefined>>): Promise<Did> {
-  const answered = Promise.any(
-    lookups.map(async (lookup) => (await lookup) ?? Promise.reject(new Error('unknown'))),
-  )
-  answered.catch(() => {})
+async function firstInOrder(handle: string, lookups: Lookup[]): Promise<Did> {
+  const answered = Promise.any(lookups.map(async (lookup) => (await lookup) ?? Promise.reject()))
   let failure: unknown
   for (const lookup of lookups) {
     try {
@@ -71,23 +61,18 @@ async function firstInOrder(handle: string, lookups: Array<Promise<Did | undefin
       failure ??= error
     }
   }
-  if (failure) throw failure
-  throw oauthError('handle_not_found', `No resolver of the app knows the handle ${handle}`, { handle })
+  throw failure ?? oauthError('handle_not_found', { handle })
 }
 
-async function askResolver(
-  resolver: Resolver,
-  handle: string,
-  context: StepContext,
-): Promise<Did | undefined> {
+async function ask(resolver: Exclude<HandleResolver, string>, handle: string, context: StepContext): Lookup {
   const did =
     typeof resolver === 'function'
-      ? await resolver(handle, { signal: context.signal ?? AbortSignal.timeout(LOOKUP_TIMEOUT_MS) })
-      : await { xrpc: askService, dns: askDns, 'well-known': askHost }[resolver.type](
-          handle,
-          resolver.type === 'xrpc' ? resolver.service : resolver.type === 'dns' ? resolver.url : '',
-          context,
-        )
+      ? await resolver(handle, { signal: context.signal as AbortSignal })
+      : resolver.type === 'xrpc'
+        ? await askService(handle, resolver.service, context)
+        : resolver.type === 'dns'
+          ? await askDns(handle, resolver.url, context)
+          : await askHost(handle, context)
   return did === undefined ? undefined : parseDid(did, context.allowHttp)
 }
 
@@ -98,12 +83,10 @@ async function askService(
 ): Promise<string | undefined> {
   const url = new URL('/xrpc/com.atproto.identity.resolveHandle', service)
   url.searchParams.set('handle', handle)
-  const response = await lookup(url, 'application/json', 4_096, context)
+  const response = await fetchAnswer(url, 'application/json', 4_096, context)
   if (response.status === 400) return undefined
   const { did } = Object(parseJson(response))
-  if (response.status !== 200 || typeof did !== 'string')
-    throw responseInvalid(url.href, response.status, 'no DID')
-  return did
+  return response.status === 200 && typeof did === 'string' ? did : refuse(response)
 }
 
 async function askDns(handle: string, service: string, context: StepContext): Promise<string | undefined> {
@@ -112,40 +95,35 @@ async function askDns(handle: string, service: string, context: StepContext): Pr
   const url = new URL(service)
   url.searchParams.set('name', name)
   url.searchParams.set('type', 'TXT')
-  const response = await lookup(url, 'application/dns-json', 16_384, context)
+  const response = await fetchAnswer(url, 'application/dns-json', 16_384, context)
   const { value } = parseDnsAnswer(parseJson(response, ['application/dns-json', 'application/json']))
-  if (response.status !== 200 || !value) throw responseInvalid(url.href, response.status, 'not a DNS answer')
-  if (value.Status === NXDOMAIN) return undefined
-  if (value.Status !== 0) throw responseInvalid(url.href, response.status, `DNS status ${value.Status}`)
+  if (value?.Status === NXDOMAIN) return undefined
+  if (response.status !== 200 || value?.Status !== 0) return refuse(response)
   const texts = (value.Answer ?? [])
     .map(Object)
     .filter(({ type, data }) => type === TXT && typeof data === 'string')
   const dids = new Set(texts.map(({ data }) => joinStrings(data)).filter((text) => text.startsWith('did=')))
-  if (dids.size > 1) {
-    throw oauthError('handle_ambiguous', `DNS names ${dids.size} DIDs for the handle ${handle}`, { handle })
-  }
+  if (dids.size > 1) throw oauthError('handle_ambiguous', { handle })
   return [...dids][0]?.slice('did='.length)
 }
 
-async function askHost(handle: string, _service: string, context: StepContext): Promise<string | undefined> {
+async function askHost(handle: string, context: StepContext): Promise<string | undefined> {
   const url = new URL(`https://${handle}/.well-known/atproto-did`)
   // Nothing secret goes with it, and hosts move their files about: the one place where a redirect is followed.
-  const response = await lookup(url, 'text/plain', 2_048, context, 'follow')
+  const response = await fetchAnswer(url, 'text/plain', 2_048, context, 'follow')
   if (response.status === 404 || response.status === 410) return undefined
   const line = response.text.split('\n', 1)[0]?.trim()
-  if (response.status >= 300 || !line) throw responseInvalid(url.href, response.status, 'no DID')
-  return line
+  return response.status < 300 && line ? line : refuse(response)
 }
 
-function lookup(
-  url: URL,
+function fetchAnswer(
+  { href }: URL,
   accept: string,
   maxBytes: number,
-  context: StepContext,
+  { fetch, signal }: StepContext,
   redirect: 'manual' | 'follow' = 'manual',
-) {
-  const { fetch, signal } = context
-  return fetchBounded(fetch, url.href, {
+): Promise<BoundedResponse> {
+  return fetchBounded(fetch, href, {
     headers: { accept },
     timeoutMs: LOOKUP_TIMEOUT_MS,
     maxBytes,
@@ -154,20 +132,14 @@ function lookup(
   })
 }
 
+function refuse({ url, status }: BoundedResponse): never {
+  throw responseInvalid(url, status, 'no DID')
+}
+
 /** The character strings of a TXT record, which resolvers show quoted, joined (RFC 1035 §3.3.14). */
 function joinStrings(data: string): string {
   if (!data.startsWith('"')) return data
   return [...data.matchAll(/"((?:[^"\\]|\\.)*)"/g)]
     .map(([, text = '']) => text.replace(/\\(.)/g, '$1'))
     .join('')
-}
-
-function sleep(ms: number, signal?: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal?.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve(undefined)
-    })
-  })
 }

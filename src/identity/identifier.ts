@@ -19,14 +19,14 @@ const AROUND = /^[\s\p{Cf}]+|[\s\p{Cf}]+$/gu
  */
 export function parseIdentifier(input: unknown, options: { allowHttp?: boolean } = {}): Identifier {
   const { allowHttp = false } = options
-  if (typeof input !== 'string') throw invalid('', 'it must be a string')
-  if (input.length > MAX_LENGTH) throw invalid(input, `it is longer than ${MAX_LENGTH} characters`)
+  if (typeof input !== 'string') throw invalid('', 'not a string')
+  if (input.length > MAX_LENGTH) throw invalid(input, `longer than ${MAX_LENGTH}`)
   const text = input.replace(AROUND, '')
 
   if (/^did:/i.test(text)) return { did: parseDid(text, allowHttp) }
   if (/^https?:/i.test(text)) {
     const server = parseOrigin(text.replace(/\/$/, ''), allowHttp)
-    if (!server) throw invalid(text, 'a server must be a bare https origin')
+    if (!server) throw invalid(text, 'not a bare https origin')
     return { server }
   }
   return { handle: parseHandle(text.replace(/^(at:\/\/|@)/, ''), allowHttp) }
@@ -38,10 +38,10 @@ export function parseIdentifier(input: unknown, options: { allowHttp?: boolean }
  */
 function parseHandle(text: string, allowHttp: boolean): string {
   // Checked before it is lowered: lower-casing turns some other letters into ASCII.
-  if (!isValidHandle(text)) throw invalid(text, 'it is not a handle, DID or server URL')
+  if (!isValidHandle(text)) throw invalid(text, 'not a handle, DID or server URL')
   const handle = text.toLowerCase()
   if (!isValidTld(handle) || handle === INVALID_HANDLE || (!allowHttp && handle.endsWith('.test'))) {
-    throw invalid(text, 'its top-level domain is reserved')
+    throw invalid(text, 'reserved top-level domain')
   }
   return handle
 }
@@ -55,20 +55,13 @@ export function parseDid(text: string, allowHttp: boolean): Did {
   }
   const method = /^did:([a-z]+):[\w.:%-]*[\w.-]$/.exec(text)?.[1]
   if (method && method !== 'plc' && method !== 'web') {
-    throw oauthError('did_unsupported', `${describe(text)} uses the DID method ${method}, not plc or web`, {
-      input: describe(text),
-      reason: 'method',
-    })
+    throw oauthError('did_unsupported', { input: describe(text), method })
   }
-  throw invalid(text, 'it is not a valid did:plc or did:web')
+  throw invalid(text, 'not a valid did:plc or did:web')
 }
 
 function invalid(input: string, reason: string): Error {
-  const shown = describe(input)
-  return oauthError('identifier_invalid', `"${shown}" cannot be used to sign in: ${reason}`, {
-    input: shown,
-    reason,
-  })
+  return oauthError('identifier_invalid', { input: describe(input), reason })
 }
 
 /** Shortened, with everything but printable ASCII as code points, so that look-alikes and bidi controls show. */

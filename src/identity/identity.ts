@@ -30,7 +30,7 @@ export async function resolveIdentity(
 
   // Whoever owns a name decides where it points; only the account can say that the name is its own.
   if (handle !== undefined && document.claimedHandle !== handle) {
-    throw oauthError('handle_mismatch', `${did} does not claim the handle ${handle}`, { handle, did })
+    throw oauthError('handle_mismatch', { handle, did })
   }
   return { ...document, handle }
 }

@@ -1,3 +1,4 @@
+import type { DpopContext } from '../dpop/fetch.ts'
 import type { OAuthError } from '../errors.ts'
 import type { SessionRecord } from '../types.ts'
 import type { Account, Session, SessionStatus } from './session.ts'
@@ -29,7 +30,7 @@ export interface Accounts {
   all(): Session[]
   isCurrent(session: Session): boolean
   /** The one object of a stored session: the one there is brings itself up to date. */
-  open(record: SessionRecord): Session
+  open(record: SessionRecord, dpop?: DpopContext): Session
   remove(did: string): void
   setCurrent(did: string | undefined): void
   ready(): void
@@ -41,7 +42,7 @@ export const SERVER_SNAPSHOT: ClientSnapshot = { status: 'initializing', session
 
 /** The accounts of one client. Memory only; who calls decides what is stored. */
 export function createAccounts(
-  createSession: (record: SessionRecord) => Session,
+  createSession: (record: SessionRecord, dpop?: DpopContext) => Session,
   onSession: (event: SessionEvent) => void,
 ): Accounts {
   const sessions = new Map<string, Session>()
@@ -63,9 +64,9 @@ export function createAccounts(
     get: (did) => sessions.get(did),
     all: () => [...sessions.values()],
     isCurrent: (session) => session.did === current,
-    open(record) {
-      const session = sessions.get(record.did) ?? createSession(record)
-      session.adopt(record)
+    open(record, dpop) {
+      const session = sessions.get(record.did) ?? createSession(record, dpop)
+      session.adopt(record, dpop)
       sessions.set(record.did, session)
       accounts.changed()
       return session

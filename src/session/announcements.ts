@@ -6,7 +6,7 @@ const VERSION = 1
 export type Announcement =
   | { type: 'session'; did: string }
   | { type: 'authorized'; state: string; did: string }
-  | { type: 'refused'; state: string; code: OAuthErrorCode; message: string; facts: Record<string, unknown> }
+  | { type: 'refused'; state: string; code: OAuthErrorCode; facts: object }
 
 export interface Announcements {
   send(announcement: Announcement): void

@@ -1,11 +1,11 @@
 import { oauthError } from '../errors.ts'
 
 /** How long to wait for another tab. A tab that hangs is never robbed of its lock: it may hold the only new token. */
-const LOCK_WAIT_MS = 20_000
+const WAIT_MS = 20_000
 
 /** Whether locks reach across the tabs and workers of this origin. */
 export function hasLocks(): boolean {
-  return globalThis.navigator?.locks !== undefined
+  return !!globalThis.navigator?.locks
 }
 
 /**
@@ -17,23 +17,21 @@ export function hasLocks(): boolean {
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   if (!hasLocks()) return work()
   const wait = new AbortController()
-  const timer = setTimeout(() => wait.abort(), LOCK_WAIT_MS)
+  const timer = setTimeout(() => wait.abort(), WAIT_MS)
   let started: Promise<T> | undefined
   try {
-    return await navigator.locks.request(name, { signal: wait.signal }, () => {
+    await navigator.locks.request(name, { signal: wait.signal }, () => {
       clearTimeout(timer)
       started = work()
-      return started
+      return started.catch(() => {})
     })
   } catch (cause) {
     // WebKit takes the lock from a page in the back/forward cache; what was begun under it still ends.
-    if (started !== undefined) return started
-    if (!wait.signal.aborted) throw cause
-    throw oauthError('timed_out', 'Another tab has been refreshing this session for too long', {
-      url: name,
-      timeoutMs: LOCK_WAIT_MS,
-    })
+    if (started === undefined) {
+      throw wait.signal.aborted ? oauthError('timed_out', { url: name, timeoutMs: WAIT_MS }) : cause
+    }
   } finally {
     clearTimeout(timer)
   }
+  return started as Promise<T>
 }

@@ -1,16 +1,17 @@
 import type { DpopContext } from '../dpop/fetch.ts'
-import { isOAuthError, type OAuthError, oauthError, type SessionEndReason } from '../errors.ts'
-import type { BoundedResponse } from '../http.ts'
-import { type StoredSession, updateSession } from '../storage/sessions.ts'
+import { type OAuthError, oauthError, type SessionEndReason } from '../errors.ts'
+import { type BoundedResponse, networkFailed } from '../http.ts'
+import type { StoredSession } from '../storage/sessions.ts'
+import { sleep } from '../time.ts'
 import { refuse } from '../token/endpoint.ts'
 import { fetchRefreshedTokens } from '../token/refresh.ts'
 import { createTokenSet, includesScope, parseTokenResponse } from '../token/response.ts'
 import { revokeTokens } from '../token/revoke.ts'
-import type { EndedStatus, SessionRecord, TokenSet } from '../types.ts'
+import type { SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
 import { hasLocks, withLock } from './locks.ts'
 
-/** Longest time a refresh takes from its marker to its answer; an older marker belongs to a page that is gone. */
+/** Longest time from a marker to its answer; an older marker belongs to a page that is gone. */
 const ATTEMPT_MS = 45_000
 const POLL_MS = 250
 /** A wait this short is waited out instead of failing the call. */
@@ -30,9 +31,9 @@ export type RefreshUrgency = 'ahead' | 'due' | 'asked'
  *
  * A refresh token works once. So the request runs under a lock shared by all tabs, a marker is stored before it is
  * sent, and its tokens are on disk before anybody uses them. Correctness does not rest on the lock: marker and tokens
- * are only ever written over the refresh token they belong to. A tab that waited adopts the other tab's tokens. The
- * session ends when the server refuses the refresh token and nobody holds a newer one; after any other failure the
- * stored session stays and the call may be repeated.
+ * are only ever written over the tokens they belong to. A tab that waited adopts the other tab's tokens. The session
+ * ends when the server refuses the refresh token and nobody holds a newer one; after any other failure the stored
+ * session stays and the call may be repeated.
  *
  * @param stale - The session as the caller last saw it.
  * @throws {OAuthError} `session_ended`, `storage_failed`, `token_response_invalid`, `token_request_failed`,
@@ -48,13 +49,12 @@ export function refreshSession(
 ): Promise<SessionRecord> {
   return withLock(`${context.name}:${stale.did}`, async () => {
     const { record, uncertain } = await claim(context, stale, urgency)
-    if (record.tokens.accessToken !== stale.tokens.accessToken) return record
-
+    if (!isSame(record, stale)) return record
     const requestedAt = context.now()
     let response: BoundedResponse
     try {
       response = await fetchRefreshedTokens(context.fetch, record, dpop)
-      if (response.status !== 200) throw refuse(response, record.server, context.now())
+      if (response.status >= 400) throw refuse(response, record.server.issuer, requestedAt)
     } catch (cause) {
       return settleFailure(context, record, cause as OAuthError, uncertain)
     }
@@ -72,42 +72,26 @@ async function claim(
     const now = context.now()
     let uncertain = false
     let waitMs = 0
-    const { after } = await updateSession(context.storage, stale.did, context.allowHttp, now, (stored) => {
+    const { after } = await context.sessions.update(stale.did, (stored) => {
       // A database that was deleted under a live page is written anew; only a sign-out leaves a mark.
       const current = stored ?? stale
-      if (
-        current === 'signed_out' ||
-        current.ended ||
-        current.tokens.accessToken !== stale.tokens.accessToken
-      )
-        return
-      const { refreshAttempt: attempt } = current
-      if (attempt) {
-        const age = Math.abs(now - attempt.at)
-        uncertain = attempt.lost
-        if (attempt.lost && !hasLocks()) waitMs = ATTEMPT_MS - age
-        if (urgency !== 'asked') waitMs = Math.max(waitMs, attempt.retryAt - attempt.at - age)
-        if (urgency === 'ahead' && attempt.lost) waitMs = ATTEMPT_MS
-        if (waitMs > 0) return
+      if (current === 'signed_out' || current.ended || !isSame(current, stale)) return
+      const { at = now, count = 0, retryAt = now, lost = false } = current.refreshAttempt ?? {}
+      const age = Math.abs(now - at)
+      uncertain = lost
+      if (lost && (!hasLocks() || urgency === 'ahead')) waitMs = ATTEMPT_MS - (urgency === 'ahead' ? 0 : age)
+      if (urgency !== 'asked') waitMs = Math.max(waitMs, retryAt - at - age)
+      if (waitMs > 0) return
+      const backoffMs = Math.min(MAX_BACKOFF_MS, 1000 * 2 ** count)
+      return {
+        ...current,
+        refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, lost: true },
       }
-      const count = (attempt?.count ?? 0) + 1
-      const retryAt = now + Math.min(MAX_BACKOFF_MS, 1000 * 2 ** (count - 1))
-      return { ...current, refreshAttempt: { at: now, count, retryAt, lost: true } }
     })
-    if (waitMs > 0) {
-      if (urgency !== 'ahead' && (waitMs <= SHORT_WAIT_MS || !hasLocks())) {
-        await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, POLL_MS)))
-        continue
-      }
-      throw oauthError(
-        'network_failed',
-        `The last refresh of ${stale.did} failed; it is too early for the next`,
-        {
-          url: stale.server.tokenEndpoint,
-        },
-      )
-    }
-    return { record: requireUsable(after, stale), uncertain }
+    if (waitMs <= 0) return { record: requireUsable(after, stale), uncertain }
+    if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && hasLocks()))
+      throw networkFailed(stale.server.tokenEndpoint)
+    await sleep(Math.min(waitMs, POLL_MS))
   }
 }
 
@@ -119,65 +103,31 @@ async function settleSuccess(
   requestedAt: number,
 ): Promise<SessionRecord> {
   const answer = parseTokenResponse(response)
-  const { issuer } = record.server
-  const revoke = () =>
-    revokeTokens(
-      context.fetch,
-      { ...record, ...answer, refreshToken: answer.refreshToken ?? record.tokens.refreshToken },
-      dpop,
-    )
-  const refused =
-    answer.sub && answer.sub !== record.did
-      ? 'sub'
-      : !includesScope(answer.scope, 'atproto') && !answer.issues.length
-        ? 'scope'
-        : ''
-  if (refused || answer.issues.includes('token_type')) {
+  const { issues, sub, scope, refreshToken = record.tokens.refreshToken } = answer
+  const tokens = { ...createTokenSet(answer, requestedAt), refreshToken }
+  const revoke = () => revokeTokens(context.fetch, record, tokens, dpop)
+  const foreign = sub !== record.did
+  if (issues[0] === 'token_type' || (!issues.length && (foreign || !includesScope(scope, 'atproto')))) {
     await revoke()
-    throw await endSession(
-      context,
-      record,
-      'revoked',
-      refused === 'sub' ? 'subject_changed' : 'refresh_rejected',
-    )
+    throw await endSession(context, record, foreign ? 'subject_changed' : 'refresh_rejected')
   }
-  if (answer.issues.length) {
-    throw oauthError(
-      'token_response_invalid',
-      `${issuer} answered a refresh without usable tokens: ${answer.issues}`,
-      {
-        issuer,
-        issues: answer.issues,
-      },
-    )
-  }
+  if (issues.length) throw oauthError('token_response_invalid', { issuer: record.server.issuer, issues })
 
-  const fresh = createTokenSet(answer, requestedAt)
-  const tokens = { ...fresh, refreshToken: fresh.refreshToken ?? record.tokens.refreshToken }
   let after: StoredSession
   try {
-    ;({ after } = await updateSession(
-      context.storage,
-      record.did,
-      context.allowHttp,
-      requestedAt,
-      (stored) => {
-        if (stored === 'signed_out' || (stored && stored.tokens.accessToken !== record.tokens.accessToken))
-          return
-        return { ...(stored ?? record), tokens, refreshAttempt: undefined }
-      },
+    ;({ after } = await context.sessions.update(record.did, (stored = record) =>
+      typeof stored === 'object' && isSame(stored, record)
+        ? { ...stored, tokens, refreshAttempt: undefined }
+        : undefined,
     ))
   } catch (cause) {
     await revoke()
-    throw await endSession(context, record, 'revoked', 'not_stored', cause)
+    throw await endSession(context, record, 'not_stored', cause)
   }
-  if (typeof after !== 'object' || after.tokens.accessToken !== tokens.accessToken) {
-    // Signed out, or signed in anew, while the answer was on its way.
-    await revoke()
-    return requireUsable(after, record)
-  }
+  // Signed out, or signed in anew, while the answer was on its way.
+  if (typeof after !== 'object' || after.tokens !== tokens) await revoke()
   context.announce({ type: 'session', did: record.did })
-  return after
+  return requireUsable(after, record)
 }
 
 async function settleFailure(
@@ -187,56 +137,60 @@ async function settleFailure(
   uncertain: boolean,
 ): Promise<SessionRecord> {
   const rejected = cause.status === 400 && cause.oauthError === 'invalid_grant'
-  const answered = isOAuthError(cause, 'token_request_failed') || isOAuthError(cause, 'dpop_rejected')
-  let newer: SessionRecord | undefined
-  try {
-    await updateSession(context.storage, record.did, context.allowHttp, context.now(), (stored) => {
+  let newer: StoredSession
+  await context.sessions
+    .update(record.did, (stored) => {
       if (typeof stored !== 'object') return
-      if (stored.tokens.accessToken !== record.tokens.accessToken) newer = stored
-      const { refreshAttempt: attempt } = stored
-      if (newer || rejected || !answered || !attempt) return
+      if (!isSame(stored, record)) newer = stored
+      const { refreshAttempt } = stored
+      if (newer || rejected || !refreshAttempt || cause.issuer === undefined) return
       // The server answered and kept the token: nothing is uncertain, only to be tried later.
-      const waitMs = isOAuthError(cause, 'token_request_failed') ? (cause.retryAfterMs ?? 0) : 0
-      const retryAt = Math.max(attempt.retryAt, attempt.at + Math.min(MAX_BACKOFF_MS, waitMs))
-      return { ...stored, refreshAttempt: { ...attempt, retryAt, lost: false } }
+      const { retryAfterMs = 0 } = cause as { retryAfterMs?: number }
+      const retryAt = Math.max(
+        refreshAttempt.retryAt,
+        refreshAttempt.at + Math.min(MAX_BACKOFF_MS, retryAfterMs),
+      )
+      return { ...stored, refreshAttempt: { ...refreshAttempt, retryAt, lost: false } }
     })
-  } catch {
     // What the server said matters more than a storage that cannot write it down.
-  }
+    .catch(() => {})
   if (newer) return requireUsable(newer, record)
   if (!rejected) throw cause
   const expired = context.now() - record.createdAt >= SESSION_LIFETIME_MS
-  const status = expired ? 'expired' : uncertain ? 'rotation_lost' : 'revoked'
   const reason = expired ? 'expired' : uncertain ? 'rotation_lost' : 'refresh_rejected'
-  throw await endSession(context, record, status, reason, cause)
+  throw await endSession(context, record, reason, cause)
 }
 
 /** Records that a session is over, tells the other tabs, and returns the error to throw. */
-export async function endSession(
-  context: SessionContext,
+async function endSession(
+  { sessions, announce }: SessionContext,
   record: SessionRecord,
-  status: EndedStatus,
   reason: SessionEndReason,
   cause?: unknown,
 ): Promise<Error> {
   const { did } = record
-  const tokens: TokenSet = { ...record.tokens, accessToken: '', refreshToken: undefined }
-  try {
-    await updateSession(context.storage, did, context.allowHttp, context.now(), (stored) =>
-      typeof stored === 'object' && stored.tokens.accessToken === record.tokens.accessToken
-        ? { ...stored, tokens, ended: status, refreshAttempt: undefined }
+  const ended = reason === 'expired' || reason === 'rotation_lost' ? reason : 'revoked'
+  const tokens = { ...record.tokens, accessToken: '', refreshToken: undefined }
+  await sessions
+    .update(did, (stored) =>
+      typeof stored === 'object' && isSame(stored, record)
+        ? { ...stored, tokens, ended, refreshAttempt: undefined }
         : undefined,
     )
-  } catch {
     // A storage that fails keeps a record whose token the server refuses; the next page finds that out.
-  }
-  context.announce({ type: 'session', did })
-  return oauthError('session_ended', `The session of ${did} has ended: ${reason}`, { did, reason }, cause)
+    .catch(() => {})
+  announce({ type: 'session', did })
+  return oauthError('session_ended', { did, reason }, cause)
 }
 
-function requireUsable(stored: StoredSession, record: SessionRecord): SessionRecord {
-  const { did } = record
+function isSame(a: SessionRecord, b: SessionRecord): boolean {
+  return a.tokens.accessToken === b.tokens.accessToken
+}
+
+function requireUsable(stored: StoredSession, { did }: SessionRecord): SessionRecord {
   if (typeof stored === 'object' && !stored.ended) return stored
-  const reason = stored === 'signed_out' || stored === undefined ? 'signed_out' : 'refresh_rejected'
-  throw oauthError('session_ended', `The session of ${did} has ended: ${reason}`, { did, reason })
+  throw oauthError('session_ended', {
+    did,
+    reason: typeof stored === 'object' ? 'refresh_rejected' : 'signed_out',
+  })
 }

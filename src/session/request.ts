@@ -1,6 +1,7 @@
 import { parseDpopChallenge } from '../dpop/challenge.ts'
 import { oauthError } from '../errors.ts'
-import { parseJson } from '../http.ts'
+import { parseJson, readText, withoutQuery } from '../http.ts'
+import { within } from '../time.ts'
 
 /** A request to the PDS, ready to be sent more than once. */
 export interface ResourceRequest {
@@ -11,7 +12,9 @@ export interface ResourceRequest {
 }
 
 const RESERVED_HEADER = /^(authorization|dpop|cookie|host|origin|proxy-.*|sec-.*)$/
+/** How much of a refusal's body is read, and for how long, to find its error code. */
 const PEEK_BYTES = 8192
+const PEEK_MS = 5_000
 
 /**
  * Turns the arguments of `session.fetch()` into a request to `/xrpc/` on the PDS, and to nowhere else. Bodies are made
@@ -25,59 +28,36 @@ export async function createResourceRequest(
   init: RequestInit = {},
 ): Promise<ResourceRequest> {
   if (input instanceof Request) {
-    const { method, headers, signal } = input
-    const body = input.body ? await input.blob() : null
-    return createResourceRequest(pds, input.url, { method, headers, signal, body, ...init })
+    const { url, method, headers, signal } = input
+    return createResourceRequest(pds, url, {
+      method,
+      headers,
+      signal,
+      body: input.body && (await input.blob()),
+      ...init,
+    })
   }
   const url = resolveResourceUrl(pds, String(input))
   const headers: Record<string, string> = Object.create(null)
   if (init.headers) {
-    new Headers(init.headers).forEach((value, name) => {
-      if (RESERVED_HEADER.test(name)) {
-        throw oauthError('header_forbidden', `The header ${name} is the library's to set`, { header: name })
-      }
-      headers[name] = value
+    new Headers(init.headers).forEach((value, header) => {
+      if (RESERVED_HEADER.test(header)) throw oauthError('header_forbidden', { header })
+      headers[header] = value
     })
   }
   const method = (init.method ?? 'GET').toUpperCase()
   const body = init.body == null ? null : await createRepeatableBody(init.body, headers)
-  return {
-    url,
-    method,
-    headers,
-    init: {
-      __proto__: null,
-      method,
-      body,
-      signal: init.signal ?? null,
-      cache: init.cache ?? 'default',
-      keepalive: init.keepalive ?? false,
-      priority: init.priority ?? 'auto',
-      mode: 'cors',
-      credentials: 'omit',
-      referrerPolicy: 'no-referrer',
-      redirect: 'manual',
-    } as RequestInit,
-  }
+  const { signal = null, cache = 'default', keepalive = false, priority = 'auto' } = init
+  return { url, method, headers, init: { method, body, signal, cache, keepalive, priority } }
 }
 
 function resolveResourceUrl(pds: string, input: string): URL {
   const path = input.startsWith(`${pds}/`) ? input.slice(pds.length) : input
+  const shown = withoutQuery(path)
   const url = URL.canParse(path, pds) ? new URL(path, pds) : undefined
   // Dot segments, back slashes, tabs and the like change the path when it is parsed: what was asked must be what is sent.
-  if (
-    url?.origin !== pds ||
-    !url.pathname.startsWith('/xrpc/') ||
-    path.split(/[?#]/, 1)[0] !== url.pathname ||
-    url.username
-  ) {
-    const shown = input.split(/[?#]/, 1)[0]?.slice(0, 200) ?? ''
-    throw oauthError('url_forbidden', `Only paths under ${pds}/xrpc/ can be fetched, not ${shown}`, {
-      url: shown,
-      pds,
-    })
-  }
-  return url
+  if (url?.origin === pds && url.pathname === shown && shown.startsWith('/xrpc/')) return url
+  throw oauthError('url_forbidden', { url: shown.slice(0, 200), pds })
 }
 
 async function createRepeatableBody(body: BodyInit, headers: Record<string, string>): Promise<BodyInit> {
@@ -101,12 +81,7 @@ export async function readResourceError(response: Response): Promise<string | un
   if (status !== 401 && !(status === 400 && headers.has('dpop-nonce'))) return undefined
   const error = parseDpopChallenge(headers.get('www-authenticate'))?.error
   if (error !== undefined) return error
-  if (Number(headers.get('content-length') ?? PEEK_BYTES) > PEEK_BYTES) return undefined
-  const text = await response
-    .clone()
-    .text()
-    .catch(() => '')
-  const body = parseJson({ url: '', status, headers, text: text.slice(0, PEEK_BYTES) })
-  const named = Object(body).error
+  const peek = readText(response.clone(), PEEK_BYTES, response.url).catch(() => '')
+  const { error: named } = Object(parseJson({ headers, text: (await within(peek, PEEK_MS)) ?? '' }))
   return typeof named === 'string' ? named : undefined
 }

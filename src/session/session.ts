@@ -1,8 +1,9 @@
 import { sha256Base64url } from '../dpop/encoding.ts'
-import { type DpopContext, sendWithProof } from '../dpop/fetch.ts'
-import { createDpopNonces } from '../dpop/nonces.ts'
+import { createDpopContext, type DpopContext, sendWithProof } from '../dpop/fetch.ts'
 import { isOAuthError, type OAuthError, oauthError } from '../errors.ts'
-import { loadSession, type StoredSession } from '../storage/sessions.ts'
+import { networkFailed, requireNoRedirect, SAFE_INIT } from '../http.ts'
+import type { StoredSession } from '../storage/sessions.ts'
+import { abortable } from '../time.ts'
 import type { Did, DpopNonce, SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
 import { type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
@@ -59,7 +60,7 @@ export interface Account {
 export interface SessionHooks {
   isCurrent(session: Session): boolean
   /** Something that {@link Account} shows has changed. */
-  onChange(session: Session, error?: OAuthError): void
+  onChange(error?: OAuthError): void
   /** A request was made, or failed to reach the server. */
   onUse(session: Session, failed: boolean): void
   signOut(did: Did): Promise<void>
@@ -89,12 +90,12 @@ export class Session {
   readonly #jitterMs = Math.floor(((crypto.getRandomValues(new Uint8Array(1))[0] ?? 0) / 256) * JITTER_MS)
 
   /** @internal */
-  constructor(context: SessionContext, hooks: SessionHooks, record: SessionRecord) {
+  constructor(context: SessionContext, hooks: SessionHooks, record: SessionRecord, dpop?: DpopContext) {
     this.did = record.did
     this.#context = context
     this.#hooks = hooks
     this.#record = record
-    this.#dpop = this.#createDpop(record)
+    this.#dpop = dpop ?? createDpopContext(record.dpopKey, context)
   }
 
   /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
@@ -208,12 +209,12 @@ export class Session {
   }
 
   /** @internal Takes over what another tab, or a new sign-in, has stored. */
-  adopt(stored: StoredSession): void {
+  adopt(stored: StoredSession, dpop?: DpopContext): void {
     if (stored === 'signed_out') this.#signedOut = true
     if (typeof stored !== 'object') return
     const same = stored.createdAt === this.#record.createdAt
     if (same && stored.generation < this.#record.generation) return
-    if (!same) this.#dpop = this.#createDpop(stored)
+    if (!same) this.#dpop = dpop ?? createDpopContext(stored.dpopKey, this.#context)
     if (stored.tokens.accessToken !== this.#record.tokens.accessToken) this.#failure = undefined
     this.#signedOut = false
     this.#record = stored
@@ -227,10 +228,6 @@ export class Session {
   /** @internal Tries again now: the network is back. */
   resume(): void {
     if (this.#failure) this.#refresh('asked').catch(() => {})
-  }
-
-  #createDpop(record: SessionRecord): DpopContext {
-    return { key: record.dpopKey, nonces: createDpopNonces(this.#context.now), clock: this.#context.clock }
   }
 
   #expiresInMs(): number {
@@ -248,19 +245,13 @@ export class Session {
   }
 
   #assertUsable(): void {
-    const { did } = this
-    const { ended, movedTo, pds } = this.#record
-    if (ended === 'moved' && movedTo) {
-      throw oauthError('account_moved', `${did} has moved from ${pds} to ${movedTo}`, {
-        did,
-        expected: pds,
-        received: movedTo,
-      })
-    }
-    const { status } = this
-    if (this.#signedOut) throw sessionEnded(did, 'signed_out')
-    if (status === 'expired') throw sessionEnded(did, 'expired')
-    if (ended) throw sessionEnded(did, ended === 'rotation_lost' ? 'rotation_lost' : 'refresh_rejected')
+    const { did, status } = this
+    const { movedTo, pds } = this.#record
+    if (this.#signedOut) throw oauthError('session_ended', { did, reason: 'signed_out' })
+    if (status === 'moved') throw oauthError('account_moved', { did, expected: pds, received: movedTo ?? '' })
+    if (status === 'revoked') throw oauthError('session_ended', { did, reason: 'refresh_rejected' })
+    if (status === 'expired' || status === 'rotation_lost')
+      throw oauthError('session_ended', { did, reason: status })
   }
 
   async #send({ url, method, headers, init }: ResourceRequest): Promise<Response> {
@@ -270,34 +261,33 @@ export class Session {
       this.#ath = { token: accessToken, value: await sha256Base64url(accessToken) }
     const authorization = `DPoP ${accessToken}`
     const { fetch } = this.#context
-    let response: Response
+    let response: Response | undefined
     try {
       response = await sendWithProof(this.#dpop, {
         method,
         url,
         ath: this.#ath.value,
         readError: readResourceError,
-        send: (dpop) => {
+        send(dpop) {
           init.signal?.throwIfAborted()
-          return fetch(url.href, { ...init, headers: { ...headers, authorization, dpop } })
+          // Without a prototype, nothing that a script put on Object.prototype reaches fetch.
+          const bound = {
+            __proto__: null,
+            ...init,
+            ...SAFE_INIT,
+            headers: { __proto__: null, ...headers, authorization, dpop },
+          }
+          return fetch(url.href, bound as unknown as RequestInit)
         },
       })
     } catch (cause) {
       init.signal?.throwIfAborted()
-      this.#hooks.onUse(this, true)
-      const target = url.origin + url.pathname
-      throw oauthError('network_failed', `${target} could not be reached`, { url: target }, cause)
+      throw networkFailed(url.href, cause)
+    } finally {
+      this.#hooks.onUse(this, !response)
     }
     this.#saveNonce()
-    this.#hooks.onUse(this, false)
-    if (response.type === 'opaqueredirect' || [301, 302, 303, 307, 308].includes(response.status)) {
-      const target = url.origin + url.pathname
-      throw oauthError('response_invalid', `${target} answered with a redirect, which is never followed`, {
-        url: target,
-        status: response.status,
-        issues: ['redirect'],
-      })
-    }
+    requireNoRedirect(url.href, response)
     return response
   }
 
@@ -313,7 +303,7 @@ export class Session {
   #refresh(urgency: RefreshUrgency): Promise<void> {
     this.#refreshing ??= this.#runRefresh(urgency).finally(() => {
       this.#refreshing = undefined
-      this.#hooks.onChange(this, this.#failure)
+      this.#hooks.onChange(this.#failure)
     })
     return this.#refreshing
   }
@@ -323,12 +313,10 @@ export class Session {
     await undefined
     try {
       this.#assertUsable()
-      if (this.#record.tokens.refreshToken === undefined) throw sessionEnded(this.did, 'expired')
-      if (globalThis.navigator?.onLine === false) {
-        const url = this.#record.server.tokenEndpoint
-        throw oauthError('network_failed', 'This device is offline', { url })
-      }
-      this.#hooks.onChange(this)
+      const { tokens, server } = this.#record
+      if (!tokens.refreshToken) throw oauthError('session_ended', { did: this.did, reason: 'expired' })
+      if (globalThis.navigator?.onLine === false) throw networkFailed(server.tokenEndpoint)
+      this.#hooks.onChange()
       this.adopt(await refreshSession(this.#context, this.#record, this.#dpop, urgency))
       this.#failure = undefined
     } catch (error) {
@@ -340,27 +328,7 @@ export class Session {
   }
 
   async #readEnd(): Promise<void> {
-    const { storage, allowHttp } = this.#context
-    const stored = await loadSession(storage, this.did, allowHttp).catch(() => undefined)
-    if (stored) this.adopt(stored)
-    else this.#record = { ...this.#record, ended: 'revoked' }
+    const stored = await this.#context.sessions.load(this.did).catch(() => undefined)
+    this.adopt(stored ?? { ...this.#record, ended: 'revoked' })
   }
-}
-
-function sessionEnded(
-  did: Did,
-  reason: 'signed_out' | 'expired' | 'refresh_rejected' | 'rotation_lost',
-): Error {
-  return oauthError('session_ended', `The session of ${did} has ended: ${reason}`, { did, reason })
-}
-
-/** Lets a caller stop waiting for what goes on without it. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
-  if (!signal) return work
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

@@ -72,7 +72,7 @@ function createDatabase(name: string): Storage {
         close()
         attempts -= 1
         if (attempts === 0 || !(cause instanceof DOMException) || cause.name === 'QuotaExceededError') {
-          throw oauthError('storage_failed', `Storage failed to ${operation}`, { operation }, cause)
+          throw oauthError('storage_failed', { operation }, cause)
         }
       }
     }

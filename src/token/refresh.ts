@@ -9,14 +9,10 @@ export function fetchRefreshedTokens(
   record: SessionRecord,
   dpop: DpopContext,
 ): Promise<BoundedResponse> {
+  const { server, tokens, clientId } = record
   return postForm(fetch, {
-    url: record.server.tokenEndpoint,
-    server: record.server,
-    parameters: {
-      grant_type: 'refresh_token',
-      refresh_token: record.tokens.refreshToken,
-      client_id: record.clientId,
-    },
+    url: server.tokenEndpoint,
+    parameters: { grant_type: 'refresh_token', refresh_token: tokens.refreshToken, client_id: clientId },
     dpop,
     timeoutMs: 30_000,
     maxBytes: 65_536,
