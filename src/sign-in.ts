@@ -16,7 +16,7 @@ import type { Announcement } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
 import type { Session } from './session/session.ts'
 import { runStep, type StepContext } from './steps.ts'
-import { savePendingAuthorization, takePendingAuthorization } from './storage/authorizations.ts'
+import { isExpired, savePendingAuthorization, takePendingAuthorization } from './storage/authorizations.ts'
 import { abortable, within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
 import type { AuthorizationServer, DpopKey, PendingAuthorization, SessionRecord } from './types.ts'
@@ -163,7 +163,8 @@ export async function finishSignIn(url: URL, context: SignInContext): Promise<Se
     if (pending.clientId !== clientId || !isSamePage(pending.redirectUri, url)) {
       throw oauthError('callback_invalid', { issues: ['redirect_uri'] })
     }
-    const code = verifyAuthorizationResponse(response, pending, now())
+    if (isExpired(now() - pending.createdAt)) throw oauthError('authorization_expired', {})
+    const code = verifyAuthorizationResponse(response, pending)
     const opened = await redeem(code, pending, context)
     opened.appState = appState
     if (popup) session.announce({ type: 'authorized', state, did: opened.did })

@@ -1,5 +1,4 @@
 import { oauthError } from '../errors.ts'
-import { isExpired } from '../storage/authorizations.ts'
 import { parseOAuthError } from '../token/endpoint.ts'
 import type { PendingAuthorization } from '../types.ts'
 
@@ -59,16 +58,14 @@ export function parseAuthorizationResponse(url: URL): AuthorizationResponse {
  * anything, an error included (RFC 9207 §2.4).
  *
  * @returns The authorization code.
- * @throws {OAuthError} `authorization_expired`, `issuer_mismatch`, `authorization_refused`
+ * @throws {OAuthError} `issuer_mismatch`, `authorization_refused`
  */
 export function verifyAuthorizationResponse(
   response: AuthorizationResponse,
   pending: PendingAuthorization,
-  now: number,
 ): string {
   const { issuer } = pending.server
   const { iss, code, error = '', errorDescription } = response
-  if (isExpired(now - pending.createdAt)) throw oauthError('authorization_expired', {})
   if (iss !== issuer) throw oauthError('issuer_mismatch', { expected: issuer, received: iss?.slice(0, 2048) })
   if (code !== undefined) return code
   throw oauthError('authorization_refused', {
