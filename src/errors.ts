@@ -177,7 +177,7 @@ export class OAuthError extends Error {
 
   /** One or two sentences fit to show to a person, in English. */
   get userMessage(): string {
-    if (this.oauthError === 'access_denied') return 'Access was not given, so you are not signed in.'
+    if (this.oauthError === 'access_denied') return 'Access was not given, so nothing has changed.'
     return SENTENCES[this.code]
   }
 

@@ -4,14 +4,15 @@ export function sleep(ms: number): Promise<void> {
 
 /** The result of `work`, or `undefined` when it takes longer than `ms`. */
 export async function within<T>(work: Promise<T>, ms: number): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined
+  let cancel = () => {}
   const timeout = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, ms)
+    const timer = setTimeout(resolve, ms)
+    cancel = () => clearTimeout(timer)
   })
   try {
     return await Promise.race([work, timeout])
   } finally {
-    clearTimeout(timer)
+    cancel()
   }
 }
 

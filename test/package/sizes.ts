@@ -29,7 +29,10 @@ export async function measureSizes(): Promise<Sizes> {
       {
         name: 'entry',
         resolveId: (id) => (id === 'entry' ? entry : undefined),
-        load: (id) => (id === entry ? `export * from ${JSON.stringify(`${root}/dist/index.js`)}` : undefined),
+        load: (id) =>
+          id === entry
+            ? `import * as signet from ${JSON.stringify(`${root}/dist/index.js`)}\nconsole.log(signet)`
+            : undefined,
       },
     ],
     build: {
@@ -37,7 +40,7 @@ export async function measureSizes(): Promise<Sizes> {
       minify: true,
       target: 'es2023',
       modulePreload: false,
-      rolldownOptions: { input: 'entry', preserveEntrySignatures: 'strict' },
+      rolldownOptions: { input: 'entry' },
     },
   })) as Rolldown.RolldownOutput
   const chunks = new Map(
