@@ -325,7 +325,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       }
       const appOrigin = (currentUrl() ?? new URL(config.redirectUri ?? clientId)).origin
       const clock = createClock(config.fetch, now, appOrigin)
-      shared = { name, storage, sessions, clock, fetch: config.fetch, now, announce: channel.send }
+      shared = { name, allowHttp, storage, sessions, clock, fetch: config.fetch, now, announce: channel.send }
       const nonces = new Map(await storage.entries('nonces'))
       for (const record of await sessions.loadAll((did) =>
         events.emit('diagnostic', { code: 'session_unreadable', did }),

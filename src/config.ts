@@ -89,41 +89,37 @@ const LOOPBACK_PORT = /(?<=^http:\/\/[^/]+):\d+(?=\/|$)/
 /** RFC 6749 §3.3: printable ASCII words but for `"` and `\`, one space between them. */
 const SCOPE = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
-/** @throws {TypeError} For an option that cannot work, saying how to mend it. */
+/** @throws {TypeError} For options that cannot work, saying how to mend each. */
 export function createConfig(options: OAuthClientOptions): Config {
   const { clientMetadata, redirectUri, allowHttp = false, namespace = 'default', scope = 'atproto' } = options
   const { handleResolver = { type: 'well-known' }, plcDirectory = 'https://plc.directory' } = options
   const handleResolvers = [handleResolver]
     .flat()
     .map((resolver) =>
-      typeof resolver === 'string' ? ({ type: 'xrpc', service: resolver } as const) : resolver,
+      typeof resolver === 'string' ? { type: 'xrpc' as const, service: resolver } : resolver,
     )
   const issues = checkScope(scope)
-  for (const url of [
-    plcDirectory,
-    ...handleResolvers.map(Object).flatMap(({ service, url = service }) => url ?? []),
-  ]) {
+  const services = handleResolvers.map(Object).flatMap(({ service, url = service }) => url ?? [])
+  for (const url of [plcDirectory, ...services]) {
     if (!parsePartyUrl(url, allowHttp))
       issues.push(`${url} must be an https URL; allowHttp lets local ones through`)
   }
-  const metadata =
-    typeof clientMetadata === 'string'
-      ? undefined
-      : (clientMetadata ?? createLoopbackMetadata(scope, redirectUri, issues))
-  if (metadata)
-    issues.push(
-      ...(metadata === clientMetadata ? checkClientMetadata(metadata, allowHttp) : []),
-      ...findUndeclared(scope, metadata),
-    )
-  else issues.push(...checkClientId(clientMetadata))
-  const chosen = metadata && !issues.length ? chooseRedirectUri(metadata, redirectUri) : redirectUri
+
+  let metadata: OAuthClientMetadata | undefined
+  if (typeof clientMetadata === 'string') {
+    issues.push(...checkClientId(clientMetadata))
+  } else {
+    metadata = clientMetadata ?? createLoopbackMetadata(scope, redirectUri, issues)
+    if (clientMetadata) issues.push(...checkClientMetadata(metadata, allowHttp))
+    if (!issues.length) issues.push(...findUndeclared(scope, metadata))
+  }
   if (issues.length) throw new TypeError(`createOAuthClient: ${issues.join('; ')}`)
 
   const fetch = options.fetch ?? globalThis.fetch
   return {
     clientId: metadata?.client_id ?? String(clientMetadata),
     clientMetadata: metadata,
-    redirectUri: chosen,
+    redirectUri: metadata ? chooseRedirectUri(metadata, redirectUri) : redirectUri,
     scope,
     handleResolvers,
     plcDirectory: plcDirectory.replace(/\/+$/, ''),
@@ -140,31 +136,38 @@ export function createConfig(options: OAuthClientOptions): Config {
 export function checkClientMetadata(metadata: OAuthClientMetadata, allowHttp: boolean): string[] {
   const {
     client_id: clientId,
-    redirect_uris: redirectUris,
+    redirect_uris: uris,
     grant_types: grants,
     response_types: responses,
   } = metadata
-  if (![redirectUris, grants, responses].every(Array.isArray))
+  if (![uris, grants, responses].every(Array.isArray)) {
     return ['redirect_uris, grant_types and response_types must be lists']
-  const loopback = isLoopbackClientId(clientId)
-  const issues = [...(loopback ? [] : checkClientId(clientId)), ...checkScope(metadata.scope)]
-  const require = (met: unknown, message: string) => met || issues.push(message)
-  require(redirectUris.length, 'redirect_uris must name a URL')
-  if (!loopback) for (const uri of redirectUris) checkRedirectUri(uri, metadata, allowHttp, require)
-  require(grants.includes(
-    'authorization_code',
-  ), 'grant_types must include authorization_code, and refresh_token to stay signed in')
-  require(responses.includes('code'), 'response_types must include code')
-  require(metadata.dpop_bound_access_tokens === true, 'dpop_bound_access_tokens must be true')
-  require(metadata.token_endpoint_auth_method ===
-    'none', 'token_endpoint_auth_method must be "none" in a browser')
-  require(!('client_secret' in metadata), 'client_secret must not appear: a browser cannot keep one')
-  for (const name of ['client_uri', 'logo_uri', 'tos_uri', 'policy_uri']) {
-    require(metadata[name] === undefined ||
-      parsePartyUrl(metadata[name], allowHttp), `${name} must be an https URL`)
   }
-  require(loopback ||
-    clientId.startsWith(metadata.client_uri ?? ''), 'client_uri must be a parent of client_id')
+  const issues = checkScope(metadata.scope)
+  const demand = (met: unknown, what: string) => {
+    if (!met) issues.push(what)
+  }
+  demand(uris.length, 'redirect_uris must name a URL')
+  if (!isLoopbackClientId(clientId)) {
+    issues.push(
+      ...checkClientId(clientId),
+      ...uris.flatMap((uri) => checkRedirectUri(uri, metadata, allowHttp)),
+    )
+    demand(clientId.startsWith(metadata.client_uri ?? ''), 'client_uri must be a parent of client_id')
+  }
+  const grantsCode = grants.includes('authorization_code')
+  demand(grantsCode, 'grant_types must include authorization_code, and refresh_token to stay signed in')
+  demand(responses.includes('code'), 'response_types must include code')
+  demand(metadata.dpop_bound_access_tokens === true, 'dpop_bound_access_tokens must be true')
+  const isPublic = metadata.token_endpoint_auth_method === 'none' && !('client_secret' in metadata)
+  demand(
+    isPublic,
+    'token_endpoint_auth_method must be "none", without client_secret: a browser keeps no secret',
+  )
+  for (const name of ['client_uri', 'logo_uri', 'tos_uri', 'policy_uri']) {
+    const fits = metadata[name] === undefined || parsePartyUrl(metadata[name], allowHttp)
+    demand(fits, `${name} must be an https URL`)
+  }
   return issues
 }
 
@@ -233,33 +236,27 @@ function createLoopbackMetadata(
 }
 
 function checkClientId(clientId: unknown): string[] {
-  const url = URL.canParse(String(clientId)) ? new URL(String(clientId)) : undefined
-  const { protocol, port, username, password, hash, pathname = '/', href } = url ?? {}
-  const fits =
-    protocol === 'https:' &&
-    !(port || username || password || hash) &&
-    !pathname.endsWith('/') &&
-    href === clientId
-  return fits
-    ? []
-    : [
-        `client_id must be the https URL of the document, like https://app.example/oauth-client-metadata.json, not ${clientId}`,
-      ]
+  const text = String(clientId)
+  const { protocol, port, username, password, hash, pathname, href } = new URL(
+    URL.canParse(text) ? text : 'about:/',
+  )
+  const named = !(port || username || password || hash || pathname.endsWith('/'))
+  if (protocol === 'https:' && named && href === clientId) return []
+  return [
+    `client_id must be the document's https URL, like https://app.example/oauth-client-metadata.json, not ${text}`,
+  ]
 }
 
 function checkRedirectUri(
   uri: string,
   { application_type: type }: OAuthClientMetadata,
   allowHttp: boolean,
-  require: (met: unknown, message: string) => unknown,
-): void {
-  const url = URL.canParse(uri) ? new URL(uri) : undefined
-  if (type === 'native' && url && (LOOPBACK_REDIRECT.test(uri) || /^[^.:]+\..+:$/.test(url.protocol))) return
-  require(url?.protocol === 'https:', `redirect_uris: ${uri} must be https, or application_type native`)
-  require(!url?.username &&
-    !/:443(\/|$)/.test(uri), `redirect_uris: ${uri} must not have credentials or port 443`)
-  require(allowHttp ||
-    !/\.(test|local|localhost|invalid|example)$/.test(
-      url?.hostname ?? '',
-    ), `redirect_uris: ${uri} must be a public name`)
+): string[] {
+  const { protocol, username, hostname } = new URL(URL.canParse(uri) ? uri : 'about:/')
+  if (type === 'native' && (LOOPBACK_REDIRECT.test(uri) || /^[^.]+\..+:$/.test(protocol))) return []
+  const web = protocol === 'https:' && !username && !/:443(\/|$)/.test(uri)
+  if (web && (allowHttp || !/\.(test|local|localhost|invalid|example)$/.test(hostname))) return []
+  return [
+    `redirect_uris: ${uri} must be https on a public name without credentials or port 443, or loopback for a native app`,
+  ]
 }

@@ -13,5 +13,8 @@ export interface SessionContext {
   clock: Clock
   fetch: Fetch
   now: () => number
+  allowHttp: boolean
+  /** A service worker that does not guard refreshes. */
+  unguarded?: ServiceWorker
   announce(announcement: Announcement): void
 }

@@ -6,6 +6,7 @@ import type { StoredSession } from '../storage/sessions.ts'
 import { abortable } from '../time.ts'
 import type { Did, DpopNonce, SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
+import { refreshByGuard } from './guard.ts'
 import { type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
 import { createResourceRequest, type ResourceRequest, readResourceError } from './request.ts'
 
@@ -317,7 +318,8 @@ export class Session {
       if (!tokens.refreshToken) throw oauthError('session_ended', { did: this.did, reason: 'expired' })
       if (globalThis.navigator?.onLine === false) throw networkFailed(server.tokenEndpoint)
       this.#hooks.onChange()
-      this.adopt(await refreshSession(this.#context, this.#record, this.#dpop, urgency))
+      const guarded = await refreshByGuard(this.#context, this.#record, urgency)
+      this.adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
       this.#failure = undefined
     } catch (error) {
       if (isOAuthError(error, 'session_ended')) await this.#readEnd()
