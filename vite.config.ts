@@ -1,11 +1,11 @@
-import { defineConfig, type UserConfig } from 'vitest/config'
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
 import { projects } from './test/engines/projects.ts'
 
 /** Modules that do nothing when imported, though their package.json does not say so. */
 const inert = /node_modules[\\/](@atproto|iso-datestring-validator|zod)[\\/]/
 
 /** What apps import and bundle. */
-const library: UserConfig['build'] = {
+const library: ViteUserConfig['build'] = {
   lib: {
     entry: { index: 'src/index.ts', 'service-worker/index': 'src/service-worker/index.ts' },
     formats: ['es'],
@@ -22,7 +22,7 @@ const library: UserConfig['build'] = {
 }
 
 /** A service worker that apps serve as it is, with everything in it. */
-const standalone: UserConfig['build'] = {
+const standalone: ViteUserConfig['build'] = {
   emptyOutDir: false,
   minify: true,
   lib: {

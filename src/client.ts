@@ -3,22 +3,15 @@ import { createConfig, isLoopbackClientId, isSamePage, type OAuthClientOptions }
 import { createClock } from './dpop/clock.ts'
 import { createDpopContext } from './dpop/fetch.ts'
 import { isOAuthError, oauthError } from './errors.ts'
-import { type ClientEvents, createEvents } from './events.ts'
-import {
-  currentUrl,
-  hasCallbackParameters,
-  leaveLocalhost,
-  onWake,
-  openPopup,
-  scrubCallbackUrl,
-} from './navigation.ts'
+import { type ClientEvents, createEvents, type DiagnosticEvent } from './events.ts'
+import { currentUrl, isCallback, leaveLocalhost, onWake, openPopup, scrubCallbackUrl } from './navigation.ts'
 import { type ClientSnapshot, createAccounts, SERVER_SNAPSHOT } from './session/accounts.ts'
 import { type Announcement, openAnnouncements } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
 import { type Account, Session, type SessionHooks } from './session/session.ts'
 import type { AuthorizationRequest, SignInContext, SignInOptions } from './sign-in.ts'
 import type { StepContext } from './steps.ts'
-import { loadPendingAuthorization, sweepAuthorizations } from './storage/authorizations.ts'
+import { sweepAuthorizations } from './storage/authorizations.ts'
 import { openStorage } from './storage/database.ts'
 import { createSessionStore } from './storage/sessions.ts'
 import { revokeTokens } from './token/revoke.ts'
@@ -146,12 +139,12 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   }
 
   async function signIn(identifier: string, options: SignInOptions = {}): Promise<never> {
-    if (isLoopbackClientId(clientId)) await leaveLocalhost()
     const { signIn } = await loadSignIn()
     return signIn(identifier, options, await signInContext(options))
   }
 
   async function signInWithPopup(identifier: string, options: SignInOptions = {}): Promise<Session> {
+    if (isElsewhere()) return leaveLocalhost()
     // Before anything is awaited: a browser opens windows only inside a click.
     const popup = openPopup()
     if (!popup) throw oauthError('popup_blocked', {})
@@ -189,35 +182,30 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   let initialized: Promise<Session | undefined> | undefined
 
   async function start(): Promise<Session | undefined> {
-    if (isLoopbackClientId(clientId)) await leaveLocalhost()
+    if (isElsewhere()) return leaveLocalhost()
+    // Read and taken out of the address bar before anything is awaited, and so before any other code can see it.
     const url = currentUrl()
-    const callback = url && hasCallbackParameters(url) && (await isOurs(url))
+    const ours = url && isCallback(url) && (!config.redirectUri || isSamePage(config.redirectUri, url))
+    const callback = ours ? handleCallback() : undefined
+    callback?.catch(() => {})
     try {
-      if (callback) return await handleCallback()
+      if (callback) return await callback
       return await restoreLast()
     } catch (error) {
       // Whoever was signed in before still is. A callback that was opened again is no reason to say more.
       const previous = await restoreLast()
       if (!previous || !isOAuthError(error, 'authorization_unknown')) throw error
-      events.emit('diagnostic', { code: 'callback_ignored' })
+      diagnose({ code: 'callback_ignored' })
       return previous
     } finally {
       accounts.ready()
     }
   }
 
-  /** Another page of the app may have parameters of the same names; only a redirect URI is a callback. */
-  async function isOurs(url: URL): Promise<boolean> {
-    const { storage } = config.redirectUri ? {} : await open()
-    const state = new URLSearchParams(url.search || url.hash.slice(1)).get('state') ?? ''
-    const uri =
-      config.redirectUri ?? (storage && (await loadPendingAuthorization(storage, state)))?.redirectUri
-    return uri !== undefined && isSamePage(uri, url)
-  }
-
   async function restoreLast(): Promise<Session | undefined> {
     const { storage } = await open()
-    const session = accounts.get(String(await storage.get('settings', 'current')))
+    const did = await storage.get('settings', 'current')
+    const session = typeof did === 'string' ? accounts.get(did) : undefined
     accounts.setCurrent(session?.did)
     return session
   }
@@ -233,7 +221,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   async function use(session: Session): Promise<Session> {
     accounts.setCurrent(session.did)
     const { storage } = await open()
-    await storage.update('settings', 'current', () => session.did)
+    // Not worth failing for: the next page starts with another account, or with none.
+    await storage.update('settings', 'current', () => session.did).catch(() => {})
     return session
   }
 
@@ -276,7 +265,10 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     checking.add(did)
     try {
       const { checkAuthority } = await loadSignIn()
-      await patch(session, await checkAuthority(record, { ...stepContext({}), onProgress() {} }))
+      const change = await checkAuthority(record, { ...stepContext({}), onProgress() {} })
+      await patch(session, change)
+      // Its old server still holds the session open.
+      if (change.ended) await revokeTokens(config.fetch, record, record.tokens, session.dpop)
     } catch {
       // Looked at again with the next use.
     } finally {
@@ -286,11 +278,16 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   // What all of it shares
 
+  /** Redirect and storage of a loopback client live on the IP address: on `localhost` nothing may be stored. */
+  const isElsewhere = () => isLoopbackClientId(clientId) && currentUrl()?.hostname === 'localhost'
+  const diagnose = (event: DiagnosticEvent) => events.emit('diagnostic', event)
   let opened: Promise<SessionContext> | undefined
   let shared: SessionContext | undefined
   let dispose = () => {}
   const callbacks = new Map<string, Promise<Session>>()
   const popups = new Map<string, (announcement: Announcement) => void>()
+  /** Accounts whose end has been reported. */
+  const ending = new Set<string>()
   /** Accounts whose authority is being looked at. */
   const checking = new Set<string>()
   /** Requests in a row that did not reach an account's server. */
@@ -304,18 +301,26 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       const { did, record } = session
       const count = failed ? (failures.get(did) ?? 0) + 1 : 0
       failures.set(did, count)
+      reportEnding(session)
       if (Math.abs(now() - record.verifiedAt) > AUTHORITY_CHECK_MS || count >= FAILURES_BEFORE_CHECK)
         void checkAuthority(session)
     },
   }
 
+  function reportEnding({ did, record, account: { endsAt } }: Session): void {
+    if (record.ended || endsAt - now() > ENDING_MS || ending.has(did)) return
+    ending.add(did)
+    diagnose({ code: 'session_ending', did, endsAt })
+  }
+
   /** Opens storage and what hangs on it, once, and reads the accounts that are there. */
   function open(): Promise<SessionContext> {
     opened ??= (async () => {
+      if (isElsewhere()) await leaveLocalhost()
       const storage = await openStorage(name, config.storage, (cause) =>
-        events.emit('diagnostic', { code: 'storage_fallback', cause }),
+        diagnose({ code: 'storage_fallback', cause }),
       )
-      const sessions = createSessionStore(storage, allowHttp, now)
+      const sessions = createSessionStore(storage, config)
       const channel = openAnnouncements(name, hear)
       const stopWaking = onWake(wake)
       dispose = () => {
@@ -325,17 +330,24 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       }
       const appOrigin = (currentUrl() ?? new URL(config.redirectUri ?? clientId)).origin
       const clock = createClock(config.fetch, now, appOrigin)
-      shared = { name, allowHttp, storage, sessions, clock, fetch: config.fetch, now, announce: channel.send }
+      shared = {
+        name,
+        allowHttp,
+        clientId,
+        storage,
+        sessions,
+        clock,
+        now,
+        fetch: config.fetch,
+        announce: channel.send,
+        diagnose,
+        onMissingNonce: (url) => diagnose({ code: 'nonce_missing', url }),
+      }
       const nonces = new Map(await storage.entries('nonces'))
-      for (const record of await sessions.loadAll((did) =>
-        events.emit('diagnostic', { code: 'session_unreadable', did }),
-      )) {
-        const { did, pds, ended } = record
+      for (const record of await sessions.loadAll((did) => diagnose({ code: 'session_unreadable', did }))) {
         const session = accounts.open(record)
-        session.setNonce(pds, nonces.get(did) as DpopNonce | undefined)
-        const { endsAt } = session.account
-        if (!ended && endsAt - now() < ENDING_MS)
-          events.emit('diagnostic', { code: 'session_ending', did, endsAt })
+        session.setNonce(record.pds, nonces.get(record.did) as DpopNonce | undefined)
+        reportEnding(session)
       }
       sweepAuthorizations(storage, now()).catch(() => {})
       return shared

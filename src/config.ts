@@ -148,18 +148,29 @@ export function checkClientMetadata(metadata: OAuthClientMetadata, allowHttp: bo
     if (!met) issues.push(what)
   }
   demand(uris.length, 'redirect_uris must name a URL')
-  if (!isLoopbackClientId(clientId)) {
+  if (isLoopbackClientId(clientId)) {
+    demand(
+      isLoopbackQuery(clientId),
+      'a loopback client_id may have one scope and redirect_uris, nothing else',
+    )
+    demand(
+      uris.every((uri) => LOOPBACK_REDIRECT.test(uri)),
+      'redirect_uris must be on http://127.0.0.1 or http://[::1]',
+    )
+  } else {
     issues.push(
       ...checkClientId(clientId),
       ...uris.flatMap((uri) => checkRedirectUri(uri, metadata, allowHttp)),
     )
-    demand(clientId.startsWith(metadata.client_uri ?? ''), 'client_uri must be a parent of client_id')
+    const parent = `${metadata.client_uri ?? ''}`.replace(/\/?$/, '/')
+    demand(parent === '/' || `${clientId}`.startsWith(parent), 'client_uri must be a parent of client_id')
   }
   const grantsCode = grants.includes('authorization_code')
   demand(grantsCode, 'grant_types must include authorization_code, and refresh_token to stay signed in')
   demand(responses.includes('code'), 'response_types must include code')
   demand(metadata.dpop_bound_access_tokens === true, 'dpop_bound_access_tokens must be true')
-  const isPublic = metadata.token_endpoint_auth_method === 'none' && !('client_secret' in metadata)
+  const secret = Object.keys(metadata).some((name) => name.startsWith('client_secret'))
+  const isPublic = metadata.token_endpoint_auth_method === 'none' && !secret
   demand(
     isPublic,
     'token_endpoint_auth_method must be "none", without client_secret: a browser keeps no secret',
@@ -181,8 +192,11 @@ export function findUndeclared(scope: string, { scope: declared }: OAuthClientMe
 
 export function checkScope(scope: unknown): string[] {
   const values = typeof scope === 'string' && SCOPE.test(scope) ? scope.split(' ') : []
-  const fits = values.includes('atproto') && new Set(values).size === values.length
-  return fits ? [] : ['scope must be different words, one space between them, with "atproto" among them']
+  const fits =
+    values.includes('atproto') && !values.includes('openid') && new Set(values).size === values.length
+  return fits
+    ? []
+    : ['scope must be different words, one space between them, with "atproto" and without "openid"']
 }
 
 /** The redirect URI of this page, if the document has it; else the first. */
@@ -203,8 +217,18 @@ export function isSamePage(uri: string, page: URL): boolean {
   return origin === page.origin && pathname === page.pathname
 }
 
-export function isLoopbackClientId(clientId: string): boolean {
-  return /^http:\/\/localhost\/?(\?|$)/.test(clientId)
+export function isLoopbackClientId(clientId: unknown): boolean {
+  return /^http:\/\/localhost\/?(\?|$)/.test(String(clientId))
+}
+
+function isLoopbackQuery(clientId: string): boolean {
+  const { searchParams } = new URL(clientId)
+  const names = [...searchParams.keys()]
+  return (
+    !clientId.includes('#') &&
+    names.every((name) => name === 'scope' || name === 'redirect_uri') &&
+    searchParams.getAll('scope').length < 2
+  )
 }
 
 /**
@@ -237,10 +261,10 @@ function createLoopbackMetadata(
 
 function checkClientId(clientId: unknown): string[] {
   const text = String(clientId)
-  const { protocol, port, username, password, hash, pathname, href } = new URL(
+  const { protocol, port, username, password, pathname, href } = new URL(
     URL.canParse(text) ? text : 'about:/',
   )
-  const named = !(port || username || password || hash || pathname.endsWith('/'))
+  const named = !(port || username || password || text.includes('#') || pathname.endsWith('/'))
   if (protocol === 'https:' && named && href === clientId) return []
   return [
     `client_id must be the document's https URL, like https://app.example/oauth-client-metadata.json, not ${text}`,
@@ -254,8 +278,9 @@ function checkRedirectUri(
 ): string[] {
   const { protocol, username, hostname } = new URL(URL.canParse(uri) ? uri : 'about:/')
   if (type === 'native' && (LOOPBACK_REDIRECT.test(uri) || /^[^.]+\..+:$/.test(protocol))) return []
-  const web = protocol === 'https:' && !username && !/:443(\/|$)/.test(uri)
-  if (web && (allowHttp || !/\.(test|local|localhost|invalid|example)$/.test(hostname))) return []
+  const web =
+    protocol === 'https:' && !username && !uri.includes('#') && !/^https:\/\/[^/?]+:443(?!\d)/.test(uri)
+  if (web && (allowHttp || !/(^|\.)(test|local|localhost|invalid|example)$/.test(hostname))) return []
   return [
     `redirect_uris: ${uri} must be https on a public name without credentials or port 443, or loopback for a native app`,
   ]

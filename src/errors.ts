@@ -36,7 +36,7 @@ export interface OAuthErrorFacts {
   /** The directory or host has no document for the DID. */
   did_not_found: { did: Did }
   /** Malformed, for another DID, or without exactly one usable PDS. */
-  did_document_invalid: { did: Did; issues: string[] }
+  did_document_invalid: { did: Did; status: number; issues: string[] }
   /** The PDS's metadata (RFC 9728) is missing or wrong. */
   resource_metadata_invalid: { pds: string; issues: string[] }
   /** The authorization server's metadata (RFC 8414) is missing or wrong. */
@@ -162,7 +162,7 @@ export class OAuthError extends Error {
 
   /** @internal */
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
-    super(`${code} ${JSON.stringify(facts)}: ${SENTENCES[code]}`, options)
+    super(`${code} ${JSON.stringify({ __proto__: null, ...facts })}: ${SENTENCES[code]}`, options)
     this.code = code
     Object.assign(this, facts)
   }

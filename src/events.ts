@@ -11,6 +11,10 @@ export type DiagnosticEvent =
   | { code: 'session_ending'; did: string; endsAt: number }
   /** A callback was opened again, or in another browser than the one it was meant for. */
   | { code: 'callback_ignored' }
+  /** An endpoint that should have given a `DPoP-Nonce` did not, or CORS hides it. */
+  | { code: 'nonce_missing'; url: string }
+  /** The server calls even a new access token invalid. The session is kept. */
+  | { code: 'token_refused'; did: string }
   /** A refresh granted another scope than before. */
   | { code: 'scope_changed'; did: string; before: string; after: string }
 

@@ -19,6 +19,8 @@ export interface BoundedRequest {
 
 export interface BoundedResponse {
   url: string
+  /** Where the answer came from, if a redirect was followed. */
+  finalUrl: string
   status: number
   headers: Headers
   text: string
@@ -58,7 +60,7 @@ export async function fetchBounded(
     } as RequestInit)
     requireNoRedirect(url, response)
     const { status, headers } = response
-    return { url, status, headers, text: await readText(response, maxBytes, url) }
+    return { url, finalUrl: response.url, status, headers, text: await readText(response, maxBytes, url) }
   }
   try {
     // The limit also holds with a `fetch` that does not listen to its signal.

@@ -1,5 +1,5 @@
 const CALLBACK_PARAMETERS = ['state', 'iss', 'code', 'error', 'error_description', 'error_uri', 'response']
-const HAS_STATE = /[?#&]state=/
+const STATE = /[?#&]state=[\w-]{43}(&|$)/
 
 /** The page's URL; `undefined` where there is no page. */
 export function currentUrl(): URL | undefined {
@@ -19,18 +19,15 @@ export function redirect(url: string): Promise<never> {
   })
 }
 
-/** Redirect and storage of a loopback client live on the IP address: moves a page on `localhost` there. */
-export function leaveLocalhost(): Promise<never> | undefined {
-  const page = currentUrl()
-  if (page?.hostname !== 'localhost') return undefined
-  page.hostname = '127.0.0.1'
-  location.replace(page.href)
+/** Moves a page on `localhost` to the same page on the loopback IP address. */
+export function leaveLocalhost(): Promise<never> {
+  location.replace(location.href.replace('//localhost', '//127.0.0.1'))
   return new Promise(() => {})
 }
 
-/** Whether a URL looks like an answer of an authorization server. */
-export function hasCallbackParameters({ search, hash }: URL): boolean {
-  return [search, hash].some((part) => HAS_STATE.test(part) && /[?#&](code|error|response)=/.test(part))
+/** Whether a URL is an answer of an authorization server: it has a state like ours, in its query or its fragment. */
+export function isCallback({ search, hash }: URL): boolean {
+  return [search, hash].some((part) => STATE.test(part) && /[?#&](code|error|response)=/.test(part))
 }
 
 /** Takes the answer out of the address bar and the history before anything else can read it there. */
@@ -38,11 +35,13 @@ export function scrubCallbackUrl(): void {
   const page = currentUrl()
   if (!page) return
   const fragment = new URLSearchParams(page.hash.slice(1))
+  const inQuery = STATE.test(page.search)
+  const inFragment = STATE.test(page.hash)
   for (const name of CALLBACK_PARAMETERS) {
-    if (HAS_STATE.test(page.search)) page.searchParams.delete(name)
+    if (inQuery) page.searchParams.delete(name)
     fragment.delete(name)
   }
-  if (HAS_STATE.test(page.hash)) page.hash = String(fragment)
+  if (inFragment) page.hash = String(fragment)
   history.replaceState(history.state, '', page)
 }
 

@@ -1,7 +1,13 @@
 import { requireDeclaredScope, resolveClient } from './authorization/client.ts'
 import { createSessionRecord, exchangeCode } from './authorization/exchange.ts'
 import { pushAuthorization } from './authorization/par.ts'
-import { type AuthorizationTarget, createAuthorization, type Prompt } from './authorization/request.ts'
+import {
+  type AuthorizationOptions,
+  type AuthorizationTarget,
+  createAuthorization,
+  PROMPTS,
+  type Prompt,
+} from './authorization/request.ts'
 import { parseAuthorizationResponse, verifyAuthorizationResponse } from './authorization/response.ts'
 import { findAuthority, recheckIdentity, verifySubject } from './authorization/subject.ts'
 import { checkScope, isSamePage } from './config.ts'
@@ -16,7 +22,12 @@ import type { Announcement } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
 import type { Session } from './session/session.ts'
 import { runStep, type StepContext } from './steps.ts'
-import { isExpired, savePendingAuthorization, takePendingAuthorization } from './storage/authorizations.ts'
+import {
+  isExpired,
+  loadPendingAuthorization,
+  savePendingAuthorization,
+  takePendingAuthorization,
+} from './storage/authorizations.ts'
 import { abortable, within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
 import type { AuthorizationServer, DpopKey, PendingAuthorization, SessionRecord } from './types.ts'
@@ -64,21 +75,18 @@ export async function authorize(
   context: SignInContext,
 ): Promise<AuthorizationRequest> {
   const { now, session, signal } = context
-  const { scope = context.scope, uiLocales = globalThis.navigator?.languages, popup = false } = options
-  const [issue] = checkScope(scope)
-  if (issue) throw new TypeError(issue)
-
   const named = parseIdentifier(identifier, context)
-  const [dpopKey, client, [target, server]] = await Promise.all([
-    generateDpopKey().then((key) => probeStorage(key, context)),
+  const settings = readOptions(named, options, context)
+  const [client, [target, server]] = await Promise.all([
     context.remember('client', resolveClient),
     findServer(named, context),
+    probeStorage(context),
   ])
-  requireDeclaredScope(client, scope)
-  const settings = { loginHint: target.handle ?? target.did, ...options, scope, uiLocales, popup }
+  requireDeclaredScope(client, settings.scope)
 
-  // A device that sleeps in between finds its request forgotten by the server: it is pushed once more.
+  // A device that sleeps in between finds its request forgotten by the server: another one is made, once.
   for (let attempts = 2; ; ) {
+    const dpopKey = await generateDpopKey()
     const { parameters, pending } = await createAuthorization(
       client,
       target,
@@ -87,7 +95,7 @@ export async function authorize(
       settings,
       context,
     )
-    const { url, expiresAt, nonce } = await pushAuthorization({ parameters, pending }, session.clock, context)
+    const { url, expiresAt, nonce } = await pushAuthorization({ parameters, pending }, session, context)
     const { state } = pending
     // Durable before the page leaves: the callback is worth nothing without it.
     await savePendingAuthorization(session.storage, { ...pending, nonce })
@@ -96,6 +104,25 @@ export async function authorize(
     await takePendingAuthorization(session.storage, state)
     signal?.throwIfAborted()
   }
+}
+
+/** @throws {TypeError} For options that no server would take, before anything is asked of one. */
+function readOptions(
+  named: Identifier,
+  options: SignInOptions & { popup?: boolean },
+  context: SignInContext,
+): AuthorizationOptions {
+  const { scope = context.scope, appState, prompt, loginHint, signal: _, popup = false, ...others } = options
+  const { uiLocales = globalThis.navigator?.languages, ...unknown } = others
+  const issues = checkScope(scope)
+  for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
+  if (prompt && !PROMPTS.includes(prompt)) issues.push(`prompt must be one of ${PROMPTS.join(', ')}`)
+  if (prompt === 'create' && !('server' in named)) issues.push('prompt create needs the URL of a server')
+  if (issues.length) throw new TypeError(issues.join('; '))
+  const hint = loginHint === undefined ? named : parseIdentifier(loginHint, context)
+  if (loginHint !== undefined && 'server' in hint) throw new TypeError('loginHint must be a handle or a DID')
+  const login = 'did' in hint ? hint.did : 'handle' in hint ? hint.handle : undefined
+  return { scope, prompt, loginHint: login, uiLocales, appState, popup }
 }
 
 /** Whose account it is, and which server may speak for it. */
@@ -156,13 +183,14 @@ export async function finishSignIn(url: URL, context: SignInContext): Promise<Se
   const { now, clientId, session } = context
   await whenActivated()
   const response = parseAuthorizationResponse(url)
+  const known = await loadPendingAuthorization(session.storage, response.state)
+  if (known && (known.clientId !== clientId || !isSamePage(known.redirectUri, url))) {
+    throw oauthError('callback_invalid', { issues: ['redirect_uri'] })
+  }
   const pending = await takePendingAuthorization(session.storage, response.state)
   if (!pending) throw oauthError('authorization_unknown', {})
   const { state, appState, popup } = pending
   try {
-    if (pending.clientId !== clientId || !isSamePage(pending.redirectUri, url)) {
-      throw oauthError('callback_invalid', { issues: ['redirect_uri'] })
-    }
     if (isExpired(now() - pending.createdAt)) throw oauthError('authorization_expired', {})
     const code = verifyAuthorizationResponse(response, pending)
     const opened = await redeem(code, pending, context)
@@ -185,7 +213,7 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
   const { fetch, now, session } = context
   const fresh: StepContext = { ...context, remember: (_key, work) => work({ ...fresh, onProgress() {} }) }
   const dpop = createDpopContext(pending.dpopKey, session)
-  dpop.nonces.set(new URL(pending.server.tokenEndpoint).origin, pending.nonce)
+  dpop.nonces.set(new URL(pending.server.pushedAuthorizationRequestEndpoint).origin, pending.nonce)
 
   const rechecked = recheckIdentity(pending, fresh)
   const issued = await exchangeCode(code, pending, dpop, fresh)
@@ -213,13 +241,15 @@ async function storeSession(
   return after as SessionRecord
 }
 
-/** Storage that is seen to keep what a sign-in has to find again, before anything is asked of a server. */
-async function probeStorage(key: DpopKey, { session, storage }: SignInContext): Promise<DpopKey> {
+/** Makes sure that storage keeps what a sign-in has to find again, before anything is asked of a server. */
+async function probeStorage({ session, storage }: SignInContext): Promise<void> {
+  const key = await generateDpopKey()
   await session.storage.update('settings', 'probe', () => key)
   const kept = await isUsableKey((await session.storage.get('settings', 'probe')) as DpopKey)
   await session.storage.update('settings', 'probe', () => undefined)
-  if (kept && (session.storage.tier === 'indexeddb' || storage === 'memory')) return key
-  throw oauthError('storage_failed', { operation: 'keep a key' })
+  if (!kept || (session.storage.tier === 'memory' && storage !== 'memory')) {
+    throw oauthError('storage_failed', { operation: 'keep a key' })
+  }
 }
 
 /**

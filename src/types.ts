@@ -91,8 +91,11 @@ export interface RefreshAttempt {
   count: number
   /** No new attempt before this, milliseconds since the epoch. */
   retryAt: number
-  /** No answer came, so the token may be spent. */
-  lost: boolean
+  /**
+   * `pending` while somebody waits for the answer, or is gone; `lost` when none came, so that the token may be spent;
+   * `kept` when the server refused and left the token as it was.
+   */
+  outcome: 'pending' | 'lost' | 'kept'
 }
 
 /** One account's session as stored. Replaced as a whole, never edited. */

@@ -1,6 +1,4 @@
-import type { Clock } from '../dpop/clock.ts'
-import type { DpopContext } from '../dpop/fetch.ts'
-import { createDpopNonces } from '../dpop/nonces.ts'
+import { createDpopContext, type DpopContext, type DpopSource } from '../dpop/fetch.ts'
 import { calculateThumbprint } from '../dpop/thumbprint.ts'
 import { type BoundedResponse, parseJson, responseInvalid } from '../http.ts'
 import { parsePushedAuthorization } from '../schemas.ts'
@@ -19,8 +17,7 @@ export interface PushedAuthorization {
   nonce: DpopNonce | undefined
 }
 
-/** A lifetime the server did not state, or stated in no usable way. */
-const DEFAULT_LIFETIME_MS = 60_000
+const MAX_LIFETIME_S = 86_400
 /** Answers by which a server may say that it insists on a proof. */
 const WANTS_PROOF = ['invalid_dpop_proof', 'use_dpop_nonce', 'invalid_request']
 
@@ -34,19 +31,20 @@ const WANTS_PROOF = ['invalid_dpop_proof', 'use_dpop_nonce', 'invalid_request']
  */
 export function pushAuthorization(
   { parameters, pending }: Authorization,
-  clock: Clock,
+  session: DpopSource,
   context: StepContext,
 ): Promise<PushedAuthorization> {
   const { server, dpopKey } = pending
   const url = server.pushedAuthorizationRequestEndpoint
   const { origin } = new URL(url)
-  const dpop: DpopContext = { key: dpopKey, clock, nonces: createDpopNonces(context.now) }
-  const push = async (proof: DpopContext | undefined) => {
+  const dpop = createDpopContext(dpopKey, session)
+  const push = async (proof: DpopContext | undefined, nonceRetries = 1) => {
     const jkt = proof ? undefined : await calculateThumbprint(dpopKey.publicJwk)
     const response = await postForm(context.fetch, {
       url,
       parameters: { ...parameters, dpop_jkt: jkt },
       dpop: proof,
+      nonceRetries,
       timeoutMs: 15_000,
       maxBytes: 16_384,
       signal: context.signal,
@@ -58,21 +56,22 @@ export function pushAuthorization(
   return runStep(context, 'push_authorization', async () => {
     let sentAt = context.now()
     let response = await push(undefined)
-    const unanswered = isSuccess(response) && !dpop.nonces.get(origin)
-    if (unanswered || WANTS_PROOF.includes(readOAuthError(response).error ?? '')) {
+    const { error = '' } = readOAuthError(response)
+    if (WANTS_PROOF.includes(error) || (isSuccess(response) && !dpop.nonces.get(origin))) {
       sentAt = context.now()
-      response = await push(dpop)
+      // A nonce that was just given is not asked for again.
+      response = await push(dpop, error === 'use_dpop_nonce' ? 0 : 1)
     }
     if (!isSuccess(response)) throw refuse(response, server.issuer, context.now())
     const { value, issues = [] } = parsePushedAuthorization(parseJson(response))
     if (value && !/^[\x21-\x7e]{1,2048}$/.test(value.request_uri)) issues.push('request_uri: not a URI')
     if (!dpop.nonces.get(origin)) issues.push('no DPoP-Nonce')
+    const seconds = value?.expires_in
+    if (typeof seconds !== 'number' || !(seconds > 0)) issues.push('expires_in')
     if (issues.length || !value) throw responseInvalid(url, response.status, ...issues)
-    const { expires_in: seconds } = value
-    const usable = typeof seconds === 'number' && seconds > 0 && seconds <= 86_400
     return {
       url: createAuthorizationUrl(server.authorizationEndpoint, pending.clientId, value.request_uri),
-      expiresAt: sentAt + (usable ? seconds * 1000 : DEFAULT_LIFETIME_MS),
+      expiresAt: sentAt + Math.min(Number(seconds), MAX_LIFETIME_S) * 1000,
       nonce: dpop.nonces.entry(origin),
     }
   })

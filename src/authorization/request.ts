@@ -6,6 +6,13 @@ import { createCodeChallenge, createCodeVerifier } from './pkce.ts'
 
 /** Values of `prompt` that atproto servers know. `none` needs a client that the server trusts; a browser app is not one. */
 export type Prompt = 'login' | 'consent' | 'select_account' | 'create' | 'none'
+export const PROMPTS: readonly string[] = [
+  'login',
+  'consent',
+  'select_account',
+  'create',
+  'none',
+] satisfies Prompt[]
 
 export interface AuthorizationOptions {
   scope: string
@@ -75,6 +82,7 @@ function formatLocales(locales: readonly string[] = []): string | undefined {
   const tags = locales.flatMap((locale) => {
     try {
       const { language, region } = new Intl.Locale(locale)
+      if (language.length > 3) return []
       return [region && /^[A-Z]{2}$/.test(region) ? `${language}-${region}` : language]
     } catch {
       return []

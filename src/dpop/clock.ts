@@ -9,41 +9,37 @@ const REMEASURE_MS = 10_000
 export interface Clock {
   /** Whole seconds since the epoch, corrected: `iat`. */
   seconds(): number
+  /** How far the servers' clock is ahead of this device's, as far as is known. */
+  offsetMs(): number
   /**
    * Reads the `Date` of the app's own origin, since CORS hides that header of any other, and corrects the clock by it.
-   * Resolves to whether the correction changed, so that a request refused for its time is worth repeating.
+   * Never rejects.
    */
-  correct(): Promise<boolean>
+  correct(): Promise<void>
 }
 
 export function createClock(fetch: Fetch, now: () => number, appOrigin: string): Clock {
   let offsetMs = 0
-  let measuring: Promise<boolean> | undefined
-  let measuredAt = Number.NEGATIVE_INFINITY
+  let measuring: Promise<void> | undefined
+  let measuredAt = 0
 
   const measure = async () => {
-    try {
-      // The query keeps an app's service worker from answering out of its cache.
-      const url = `${appOrigin}/?time=${performance.now()}`
-      const { headers } = await fetchBounded(fetch, url, { method: 'HEAD', timeoutMs: 5_000, maxBytes: 1024 })
-      const server = Date.parse(headers.get('date') ?? '')
-      const measured = server - now()
-      const size = Math.abs(measured)
-      const next = size > MIN_OFFSET_MS && size < MAX_OFFSET_MS ? measured : 0
-      if (Number.isNaN(server) || Math.abs(next - offsetMs) < MIN_OFFSET_MS) return false
-      offsetMs = next
-      return true
-    } catch {
-      return false
-    }
+    // The query keeps an app's service worker from answering out of its cache.
+    const url = `${appOrigin}/?time=${performance.now()}`
+    const { headers } = await fetchBounded(fetch, url, { method: 'HEAD', timeoutMs: 5_000, maxBytes: 1024 })
+    const measured = Date.parse(headers.get('date') ?? '') - now()
+    const size = Math.abs(measured)
+    const next = size > MIN_OFFSET_MS && size < MAX_OFFSET_MS ? measured : 0
+    if (size >= 0 && Math.abs(next - offsetMs) > MIN_OFFSET_MS) offsetMs = next
   }
 
   return {
     seconds: () => Math.floor((now() + offsetMs) / 1000),
+    offsetMs: () => offsetMs,
     correct() {
       if (!measuring || performance.now() - measuredAt > REMEASURE_MS) {
         measuredAt = performance.now()
-        measuring = measure()
+        measuring = measure().catch(() => {})
       }
       return measuring
     },

@@ -16,18 +16,21 @@ export interface DpopNonces {
   get(origin: string): string | undefined
   entry(origin: string): DpopNonce | undefined
   set(origin: string, nonce: DpopNonce | undefined): void
-  /** Keeps what an answer's `DPoP-Nonce` says, if anything. */
-  learn(origin: string, headers: Headers): void
+  /** Keeps and returns what an answer's `DPoP-Nonce` says, if anything. */
+  learn(origin: string, headers: Headers): string | undefined
   /**
-   * Lets one request go ahead where no fresh nonce is known, so that the others need not all fail once.
-   * Call the returned function with the answer in hand.
+   * Lets one request go ahead where no fresh nonce is known, so that the others need not all fail once. Call the
+   * returned function when the request is over, with whether there was an answer.
    */
-  enter(origin: string): Promise<() => void> | undefined
+  enter(origin: string): Promise<((wasAnswered: boolean) => void) | undefined>
 }
 
 export function createDpopNonces(now: () => number): DpopNonces {
   const latest = new Map<string, DpopNonce>()
-  const first = new Map<string, Promise<void>>()
+  /** Requests that go ahead of the others, by origin. */
+  const first = new Map<string, Promise<true>>()
+  /** Origins that have answered, so that one which gives no nonces is not waited for again. */
+  const answered = new Set<string>()
   const age = (nonce: DpopNonce) => Math.abs(now() - nonce.at)
 
   const nonces: DpopNonces = {
@@ -41,31 +44,31 @@ export function createDpopNonces(now: () => number): DpopNonces {
       latest.set(origin, nonce)
     },
     learn(origin, headers) {
-      const value = headers.get('dpop-nonce')
-      if (value) nonces.set(origin, { value, at: now() })
+      const value = headers.get('dpop-nonce') ?? ''
+      if (!NONCE.test(value)) return undefined
+      nonces.set(origin, { value, at: now() })
+      return value
     },
-    enter(origin) {
-      const known = latest.get(origin)
-      if (known ? age(known) < FRESH_MS : first.has(`${origin} answered`)) return undefined
-      return goFirst(origin)
+    async enter(origin) {
+      for (;;) {
+        const known = latest.get(origin)
+        if (known ? age(known) < FRESH_MS : answered.has(origin)) return undefined
+        const ahead = first.get(origin)
+        if (ahead === undefined) break
+        // One that hangs holds up nobody for long; one that failed is followed by the next.
+        if ((await within(ahead, FIRST_WAIT_MS)) === undefined) return undefined
+      }
+      let leave = (_done: true) => {}
+      const done = new Promise<true>((resolve) => {
+        leave = resolve
+      })
+      first.set(origin, done)
+      return (wasAnswered) => {
+        first.delete(origin)
+        if (wasAnswered && answered.size < MAX_ORIGINS) answered.add(origin)
+        leave(true)
+      }
     },
   }
-
-  async function goFirst(origin: string): Promise<() => void> {
-    const ahead = first.get(origin)
-    if (ahead !== undefined) {
-      await within(ahead, FIRST_WAIT_MS)
-      return () => {}
-    }
-    let leave = () => {}
-    first.set(origin, new Promise((resolve) => (leave = resolve)))
-    return () => {
-      first.delete(origin)
-      // A server that gave no nonce with its first answer is not waited for again.
-      if (first.size < MAX_ORIGINS) first.set(`${origin} answered`, Promise.resolve())
-      leave()
-    }
-  }
-
   return nonces
 }

@@ -14,6 +14,8 @@ export interface DpopProofOptions {
   ath: string | undefined
 }
 
+// Objects without a prototype: a script's `Object.prototype.toJSON` must not speak for them.
+
 /** The protected header of each key's proofs, encoded: it is the same for all of them. */
 const headers = new WeakMap<CryptoKey, string>()
 
@@ -29,7 +31,14 @@ export async function createDpopProof(
   const { method, htu, iat, nonce, ath } = options
   let header = headers.get(privateKey)
   if (!header) {
-    header = encodeBase64url(JSON.stringify({ typ: 'dpop+jwt', alg: 'ES256', jwk: publicJwk }))
+    header = encodeBase64url(
+      JSON.stringify({
+        __proto__: null,
+        typ: 'dpop+jwt',
+        alg: 'ES256',
+        jwk: { __proto__: null, ...publicJwk },
+      }),
+    )
     headers.set(privateKey, header)
   }
   const claims = { __proto__: null, jti: randomToken(16), htm: method, htu, iat, nonce, ath }

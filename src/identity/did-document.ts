@@ -37,9 +37,12 @@ export async function resolveDidDocument(did: Did, context: StepContext): Promis
   if (response.status === 404 || response.status === 410) {
     throw oauthError('did_not_found', { did })
   }
+
+  const { status } = response
+  const invalid = (issues: string[]) => oauthError('did_document_invalid', { did, status, issues })
   const { value, issues } = parseDidDocument(parseJson(response, MEDIA_TYPES))
-  if (response.status !== 200 || !value) throw invalid(did, issues ?? [`status ${response.status}`])
-  if (value.id !== did) throw invalid(did, ['id: names another DID'])
+  if (status !== 200 || !value) throw invalid(issues ?? [`status ${status}`])
+  if (value.id !== did) throw invalid(['id: names another DID'])
 
   const services = (value.service ?? [])
     .slice(0, MAX_ENTRIES)
@@ -49,9 +52,9 @@ export async function resolveDidDocument(did: Did, context: StepContext): Promis
         (service?.id === '#atproto_pds' || service?.id === `${did}#atproto_pds`) &&
         service.type === 'AtprotoPersonalDataServer',
     )
-  if (services.length !== 1) throw invalid(did, [`service: ${services.length || 'no'} PDS entries`])
+  if (services.length !== 1) throw invalid([`service: ${services.length || 'no'} PDS entries`])
   const pds = parseOrigin(services[0]?.serviceEndpoint, context.allowHttp)
-  if (!pds) throw invalid(did, ['serviceEndpoint: must be a bare https origin'])
+  if (!pds) throw invalid(['serviceEndpoint: must be a bare https origin'])
   return { did, claimedHandle: findHandle(value.alsoKnownAs ?? []), pds }
 }
 
@@ -69,8 +72,4 @@ function findHandle(aliases: readonly unknown[]): string | undefined {
     if (isValidHandle(handle)) return handle.toLowerCase()
   }
   return undefined
-}
-
-function invalid(did: Did, issues: string[]): Error {
-  return oauthError('did_document_invalid', { did, issues })
 }

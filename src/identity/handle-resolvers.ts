@@ -57,8 +57,8 @@ async function firstInOrder(handle: string, lookups: Lookup[]): Promise<Did> {
       const did = await Promise.race([lookup, answered.then(() => sleep(GRACE_MS)).catch(() => lookup)])
       if (did) return did
     } catch (error) {
-      if (isOAuthError(error, 'handle_ambiguous') || !isOAuthError(error)) throw error
-      failure ??= error
+      if (isOAuthError(error, 'handle_ambiguous')) throw error
+      failure ??= isOAuthError(error) ? error : oauthError('handle_not_found', { handle }, error)
     }
   }
   throw failure ?? oauthError('handle_not_found', { handle })
@@ -73,7 +73,15 @@ async function ask(resolver: Exclude<HandleResolver, string>, handle: string, co
         : resolver.type === 'dns'
           ? await askDns(handle, resolver.url, context)
           : await askHost(handle, context)
-  return did === undefined ? undefined : parseDid(did, context.allowHttp)
+  if (did === undefined) return undefined
+  try {
+    return parseDid(did, context.allowHttp)
+  } catch (cause) {
+    // Said of what a server answered, not of what a person typed.
+    throw isOAuthError(cause, 'identifier_invalid')
+      ? oauthError('handle_not_found', { handle }, cause)
+      : cause
+  }
 }
 
 async function askService(
@@ -113,7 +121,7 @@ async function askHost(handle: string, context: StepContext): Promise<string | u
   const response = await fetchAnswer(url, 'text/plain', 2_048, context, 'follow')
   if (response.status === 404 || response.status === 410) return undefined
   const line = response.text.split('\n', 1)[0]?.trim()
-  return response.status < 300 && line ? line : refuse(response)
+  return response.status < 300 && line && !response.finalUrl.startsWith('http:') ? line : refuse(response)
 }
 
 function fetchAnswer(
@@ -139,7 +147,12 @@ function refuse({ url, status }: BoundedResponse): never {
 /** The character strings of a TXT record, which resolvers show quoted, joined (RFC 1035 §3.3.14). */
 function joinStrings(data: string): string {
   if (!data.startsWith('"')) return data
-  return [...data.matchAll(/"((?:[^"\\]|\\.)*)"/g)]
-    .map(([, text = '']) => text.replace(/\\(.)/g, '$1'))
-    .join('')
+  let text = ''
+  let quoted = false
+  for (let at = 0; at < data.length; at++) {
+    const char = data.charAt(at)
+    if (char === '"') quoted = !quoted
+    else if (quoted) text += char === '\\' ? data.charAt(++at) : char
+  }
+  return text
 }

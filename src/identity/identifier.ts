@@ -1,7 +1,7 @@
 import { isAtprotoDid } from '@atproto/did'
 import { INVALID_HANDLE, isValidHandle, isValidTld } from '@atproto/syntax'
 import { oauthError } from '../errors.ts'
-import { parseOrigin } from '../http.ts'
+import { parsePartyUrl } from '../http.ts'
 import type { Did } from '../types.ts'
 
 /** What somebody signs in with. */
@@ -9,7 +9,7 @@ export type Identifier = { handle: string } | { did: Did } | { server: string }
 
 const MAX_LENGTH = 2048
 /** White space and the invisible characters that come along when a handle is copied out of a page. */
-const AROUND = /^[\s\p{Cf}]+|[\s\p{Cf}]+$/gu
+const INVISIBLE = /[\s\p{Cf}]/u
 
 /**
  * Reads what a person typed or pasted: a handle (any case, with or without `@`, with white space or invisible
@@ -21,11 +21,12 @@ export function parseIdentifier(input: unknown, options: { allowHttp?: boolean }
   const { allowHttp = false } = options
   if (typeof input !== 'string') throw invalid('', 'not a string')
   if (input.length > MAX_LENGTH) throw invalid(input, `longer than ${MAX_LENGTH}`)
-  const text = input.replace(AROUND, '')
+  const text = trim(input)
 
   if (/^did:/i.test(text)) return { did: parseDid(text, allowHttp) }
   if (/^https?:/i.test(text)) {
-    const server = parseOrigin(text.replace(/\/$/, ''), allowHttp)
+    const url = parsePartyUrl(text, allowHttp)
+    const server = url?.href === `${url?.origin}/` ? url.origin : undefined
     if (!server) throw invalid(text, 'not a bare https origin')
     return { server }
   }
@@ -51,13 +52,22 @@ export function parseDid(text: string, allowHttp: boolean): Did {
   if (isAtprotoDid(text) && text.length <= MAX_LENGTH) {
     if (text.startsWith('did:plc:') || allowHttp) return text
     const host = text.slice('did:web:'.length)
-    if (isValidHandle(host) && isValidTld(host) && host === host.toLowerCase()) return text
+    if (isValidHandle(host) && isValidTld(host) && !/\.test$|[A-Z]/.test(host)) return text
   }
   const method = /^did:([a-z]+):[\w.:%-]*[\w.-]$/.exec(text)?.[1]
   if (method && method !== 'plc' && method !== 'web') {
     throw oauthError('did_unsupported', { input: describe(text), method })
   }
   throw invalid(text, 'not a valid did:plc or did:web')
+}
+
+/** By hand: a pattern for the end would be tried at every gap, which takes long for a long one. */
+function trim(input: string): string {
+  let start = 0
+  let end = input.length
+  while (start < end && INVISIBLE.test(input.charAt(start))) start++
+  while (end > start && INVISIBLE.test(input.charAt(end - 1))) end--
+  return input.slice(start, end)
 }
 
 function invalid(input: string, reason: string): Error {

@@ -47,7 +47,7 @@ async function answer(request: GuardRequest, port: MessagePort, origin: string):
 }
 
 async function refresh(request: GuardRequest, origin: string): Promise<void> {
-  const { name, allowHttp, did, issuedAt, urgency } = request
+  const { name, allowHttp, clientId, did, issuedAt, urgency } = request
   const fetch = (url: string, init: RequestInit) => globalThis.fetch(url, init)
   const now = Date.now
   const storage = await openStorage(name, 'auto', (cause) => {
@@ -55,12 +55,24 @@ async function refresh(request: GuardRequest, origin: string): Promise<void> {
   })
   const announcements = openAnnouncements(name, () => {})
   try {
-    const sessions = createSessionStore(storage, allowHttp, now)
+    const sessions = createSessionStore(storage, { clientId, allowHttp, now })
     const stored = await sessions.load(did)
     // A page that asked for what another one has had done only has to read it.
     if (typeof stored !== 'object' || stored.tokens.issuedAt !== issuedAt) return
     const clock = createClock(fetch, now, origin)
-    const context = { name, allowHttp, storage, sessions, clock, fetch, now, announce: announcements.send }
+    const context = {
+      name,
+      allowHttp,
+      clientId,
+      storage,
+      sessions,
+      clock,
+      fetch,
+      now,
+      announce: announcements.send,
+      diagnose() {},
+      onMissingNonce() {},
+    }
     const dpop = createDpopContext(stored.dpopKey, context)
     dpop.nonces.set(stored.pds, (await storage.get('nonces', did)) as DpopNonce | undefined)
     await refreshSession(context, stored, dpop, urgency)

@@ -10,6 +10,7 @@ export interface GuardRequest {
   signet: 1
   name: string
   allowHttp: boolean
+  clientId: string
   did: string
   /** `issuedAt` of the tokens to be replaced: newer ones are left alone. */
   issuedAt: number
@@ -34,7 +35,7 @@ export async function refreshByGuard(
   { did, tokens }: SessionRecord,
   urgency: RefreshUrgency,
 ): Promise<StoredSession | false> {
-  const { name, allowHttp, sessions, storage, unguarded } = context
+  const { name, allowHttp, clientId, sessions, storage, unguarded } = context
   const registration = await globalThis.navigator?.serviceWorker?.getRegistration().catch(() => undefined)
   const worker = registration?.active
   if (!worker || worker === unguarded || storage.tier === 'memory') return false
@@ -45,7 +46,7 @@ export async function refreshByGuard(
   const [accepted, done] = [next(), next()]
   port1.onmessage = ({ data }: MessageEvent<GuardAnswer>) => answers.shift()?.(data)
   worker.postMessage(
-    { signet: 1, name, allowHttp, did, issuedAt: tokens.issuedAt, urgency } satisfies GuardRequest,
+    { signet: 1, name, allowHttp, clientId, did, issuedAt: tokens.issuedAt, urgency } satisfies GuardRequest,
     [port2],
   )
   try {

@@ -20,7 +20,7 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
   const timer = setTimeout(() => wait.abort(), WAIT_MS)
   let started: Promise<T> | undefined
   try {
-    await navigator.locks.request(name, { signal: wait.signal }, () => {
+    await navigator.locks.request(name, { __proto__: null, signal: wait.signal } as LockOptions, () => {
       clearTimeout(timer)
       started = work()
       return started.catch(() => {})

@@ -13,6 +13,8 @@ import { hasLocks, withLock } from './locks.ts'
 
 /** Longest time from a marker to its answer; an older marker belongs to a page that is gone. */
 const ATTEMPT_MS = 45_000
+/** The same where the lock shows that page to be gone, unless somebody took the lock from it. */
+const GONE_MS = 10_000
 const POLL_MS = 250
 /** A wait this short is waited out instead of failing the call. */
 const SHORT_WAIT_MS = 2_000
@@ -72,24 +74,27 @@ async function claim(
     const now = context.now()
     let uncertain = false
     let waitMs = 0
+    let pending = false
     const { after } = await context.sessions.update(stale.did, (stored) => {
       // A database that was deleted under a live page is written anew; only a sign-out leaves a mark.
       const current = stored ?? stale
       if (current === 'signed_out' || current.ended || !isSame(current, stale)) return
-      const { at = now, count = 0, retryAt = now, lost = false } = current.refreshAttempt ?? {}
+      const { at = now, count = 0, retryAt = now, outcome = 'kept' } = current.refreshAttempt ?? {}
       const age = Math.abs(now - at)
-      uncertain = lost
-      if (lost && (!hasLocks() || urgency === 'ahead')) waitMs = ATTEMPT_MS - (urgency === 'ahead' ? 0 : age)
+      uncertain = outcome !== 'kept'
+      if (outcome === 'pending') waitMs = (hasLocks() ? GONE_MS : ATTEMPT_MS) - age
       if (urgency !== 'asked') waitMs = Math.max(waitMs, retryAt - at - age)
+      if (waitMs <= 0 && urgency === 'ahead' && uncertain) waitMs = ATTEMPT_MS
+      pending = outcome === 'pending'
       if (waitMs > 0) return
       const backoffMs = Math.min(MAX_BACKOFF_MS, 1000 * 2 ** count)
       return {
         ...current,
-        refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, lost: true },
+        refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, outcome: 'pending' },
       }
     })
     if (waitMs <= 0) return { record: requireUsable(after, stale), uncertain }
-    if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && hasLocks()))
+    if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && !pending))
       throw networkFailed(stale.server.tokenEndpoint)
     await sleep(Math.min(waitMs, POLL_MS))
   }
@@ -126,7 +131,10 @@ async function settleSuccess(
   }
   // Signed out, or signed in anew, while the answer was on its way.
   if (typeof after !== 'object' || after.tokens !== tokens) await revoke()
-  context.announce({ type: 'session', did: record.did })
+  const { did } = record
+  const before = record.tokens.scope
+  if (before !== scope) context.diagnose({ code: 'scope_changed', did, before, after: scope })
+  context.announce({ type: 'session', did })
   return requireUsable(after, record)
 }
 
@@ -143,14 +151,15 @@ async function settleFailure(
       if (typeof stored !== 'object') return
       if (!isSame(stored, record)) newer = stored
       const { refreshAttempt } = stored
-      if (newer || rejected || !refreshAttempt || cause.issuer === undefined) return
-      // The server answered and kept the token: nothing is uncertain, only to be tried later.
+      if (newer || rejected || !refreshAttempt) return
+      // A gateway may say 502 for a server that has done its part.
+      const outcome = cause.issuer === undefined || Number(cause.status) >= 500 ? 'lost' : 'kept'
       const { retryAfterMs = 0 } = cause as { retryAfterMs?: number }
       const retryAt = Math.max(
         refreshAttempt.retryAt,
         refreshAttempt.at + Math.min(MAX_BACKOFF_MS, retryAfterMs),
       )
-      return { ...stored, refreshAttempt: { ...refreshAttempt, retryAt, lost: false } }
+      return { ...stored, refreshAttempt: { ...refreshAttempt, retryAt, outcome } }
     })
     // What the server said matters more than a storage that cannot write it down.
     .catch(() => {})

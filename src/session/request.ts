@@ -11,6 +11,8 @@ export interface ResourceRequest {
   init: RequestInit
 }
 
+/** An NSID names the method; nothing else is one (XRPC specification). */
+const METHOD = /^\/xrpc\/([\w.~-]|%(?!2e|2f|5c)[\da-f]{2})+$/i
 const RESERVED_HEADER = /^(authorization|dpop|cookie|host|origin|proxy-.*|sec-.*)$/
 /** How much of a refusal's body is read, and for how long, to find its error code. */
 const PEEK_BYTES = 8192
@@ -56,7 +58,7 @@ function resolveResourceUrl(pds: string, input: string): URL {
   const shown = withoutQuery(path)
   const url = URL.canParse(path, pds) ? new URL(path, pds) : undefined
   // Dot segments, back slashes, tabs and the like change the path when it is parsed: what was asked must be what is sent.
-  if (url?.origin === pds && url.pathname === shown && shown.startsWith('/xrpc/')) return url
+  if (url?.origin === pds && url.pathname === shown && METHOD.test(shown)) return url
   throw oauthError('url_forbidden', { url: shown.slice(0, 200), pds })
 }
 

@@ -83,7 +83,7 @@ export class Session {
   #dpop: DpopContext
   #record: SessionRecord
   #signedOut = false
-  #refreshing: Promise<void> | undefined
+  #refreshing: { urgency: RefreshUrgency; done: Promise<void> } | undefined
   /** Why the last refresh failed, until one succeeds. */
   #failure: OAuthError | undefined
   #ath: { token: string; value: string } | undefined
@@ -122,7 +122,7 @@ export class Session {
     const { ended, tokens } = this.#record
     if (this.#signedOut) return 'revoked'
     if (ended) return ended
-    if (this.#refreshing !== undefined) return 'refreshing'
+    if (this.#refreshing) return 'refreshing'
     if (this.#failure) return 'offline'
     return tokens.refreshToken === undefined && this.#expiresInMs() <= 0 ? 'expired' : 'active'
   }
@@ -138,7 +138,8 @@ export class Session {
       status: this.status,
       current: this.#hooks.isCurrent(this),
       expiresAt: tokens.expiresAt,
-      endsAt: createdAt + SESSION_LIFETIME_MS,
+      // Without a refresh token it ends with its first access token.
+      endsAt: tokens.refreshToken ? createdAt + SESSION_LIFETIME_MS : (tokens.expiresAt ?? createdAt),
       lastUsedAt,
       movedTo,
     }
@@ -157,26 +158,26 @@ export class Session {
    */
   readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const request = await createResourceRequest(this.#record.pds, input, init)
+    const { signal } = request.init
+    signal?.throwIfAborted()
     this.#assertUsable()
     const expiresInMs = this.#expiresInMs()
-    if (expiresInMs <= 0) await abortable(this.#refresh('due'), init?.signal)
+    if (expiresInMs <= 0) await abortable(this.#refresh('due'), signal)
     else if (expiresInMs <= this.#marginMs() && this.#mayRefresh()) this.#refresh('ahead').catch(() => {})
 
     const { accessToken } = this.#record.tokens
     const response = await this.#send(request)
-    if ((await readResourceError(response)) !== 'invalid_token') return response
+    if (response.status !== 401 || (await readResourceError(response)) !== 'invalid_token') return response
 
     // Another tab, or a refresh of this one, may have replaced the token while the request was on its way.
     if (accessToken === this.#record.tokens.accessToken) {
-      if (!this.#mayRefresh()) return response
-      try {
-        await abortable(this.#refresh('due'), init?.signal)
-      } catch (error) {
+      const renewed = this.#mayRefresh() ? this.#refresh('due') : this.#reread()
+      await abortable(renewed, signal).catch((error: unknown) => {
         if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
-        return response
-      }
+      })
+      if (accessToken === this.#record.tokens.accessToken) return this.#reportRefusal(response)
     }
-    return this.#send(request)
+    return this.#reportRefusal(await this.#send(request))
   }
 
   /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
@@ -269,8 +270,9 @@ export class Session {
         url,
         ath: this.#ath.value,
         readError: readResourceError,
-        send(dpop) {
+        send: (dpop) => {
           init.signal?.throwIfAborted()
+          this.#assertUsable()
           // Without a prototype, nothing that a script put on Object.prototype reaches fetch.
           const bound = {
             __proto__: null,
@@ -283,12 +285,20 @@ export class Session {
       })
     } catch (cause) {
       init.signal?.throwIfAborted()
-      throw networkFailed(url.href, cause)
+      throw isOAuthError(cause) ? cause : networkFailed(url.href, cause)
     } finally {
       this.#hooks.onUse(this, !response)
     }
     this.#saveNonce()
     requireNoRedirect(url.href, response)
+    return response
+  }
+
+  /** A token that is refused right after it was issued says nothing about the session: the app is told, not signed out. */
+  async #reportRefusal(response: Response): Promise<Response> {
+    if (response.status === 401 && (await readResourceError(response)) === 'invalid_token') {
+      this.#context.diagnose({ code: 'token_refused', did: this.did })
+    }
     return response
   }
 
@@ -300,13 +310,25 @@ export class Session {
     this.#context.storage.update('nonces', this.did, () => nonce).catch(() => {})
   }
 
-  /** One refresh at a time; whoever asks meanwhile waits for the same one. */
+  /** One refresh at a time; whoever asks meanwhile waits for it, and goes on alone if it was not meant as seriously. */
   #refresh(urgency: RefreshUrgency): Promise<void> {
-    this.#refreshing ??= this.#runRefresh(urgency).finally(() => {
+    const running = this.#refreshing
+    if (running?.urgency === 'ahead' && urgency !== 'ahead')
+      return running.done.catch(() => this.#refresh(urgency))
+    if (running) return running.done
+    const settle = (error?: OAuthError) => {
       this.#refreshing = undefined
-      this.#hooks.onChange(this.#failure)
-    })
-    return this.#refreshing
+      this.#hooks.onChange(error)
+    }
+    const done = this.#runRefresh(urgency).then(
+      () => settle(),
+      (error) => {
+        settle(error)
+        throw error
+      },
+    )
+    this.#refreshing = { urgency, done }
+    return done
   }
 
   async #runRefresh(urgency: RefreshUrgency): Promise<void> {
@@ -322,15 +344,17 @@ export class Session {
       this.adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
       this.#failure = undefined
     } catch (error) {
-      if (isOAuthError(error, 'session_ended')) await this.#readEnd()
+      if (isOAuthError(error, 'session_ended')) await this.#reread({ ...this.#record, ended: 'revoked' })
       // A token that is still good leaves the session as it stands.
       else if (isOAuthError(error) && (urgency !== 'ahead' || this.#expiresInMs() <= 0)) this.#failure = error
       throw error
     }
   }
 
-  async #readEnd(): Promise<void> {
+  /** Adopts what is stored. @param over - Stands for it where storage has nothing newer: it may not have been written. */
+  async #reread(over?: SessionRecord): Promise<void> {
     const stored = await this.#context.sessions.load(this.did).catch(() => undefined)
-    this.adopt(stored ?? { ...this.#record, ended: 'revoked' })
+    const same = typeof stored === 'object' && stored.tokens.accessToken === over?.tokens.accessToken
+    this.adopt(!stored || same ? over : stored)
   }
 }

@@ -38,7 +38,11 @@ export async function sweepAuthorizations(
   const age = (value: unknown) => now - (parsePending(value)?.createdAt ?? Number.NEGATIVE_INFINITY)
   const byAge = (await storage.entries('authorizations')).sort(([, a], [, b]) => age(a) - age(b))
   const dead = byAge.filter(([, value], index) => index >= keep || isExpired(age(value)))
-  for (const [state] of dead) await storage.update('authorizations', state, () => undefined)
+  if (dead.length)
+    await storage.remove(
+      'authorizations',
+      dead.map(([state]) => state),
+    )
 }
 
 /** A clock that was set back must not keep a record for ever. */

@@ -6,6 +6,8 @@ const VERSION = 1
 const STORES = ['sessions', 'authorizations', 'nonces', 'settings'] as const
 /** Another tab with an older version may keep the database from opening; it is not waited for longer. */
 const OPEN_TIMEOUT_MS = 5_000
+/** Errors that another connection would meet again. */
+const FINAL = ['QuotaExceededError', 'TimeoutError', 'DataCloneError']
 
 export type StoreName = (typeof STORES)[number]
 
@@ -21,6 +23,8 @@ export interface Storage {
    * nothing. Resolves to the value from before.
    */
   update(store: StoreName, key: string, change: (current: unknown) => unknown): Promise<unknown>
+  /** Deletes many values in one transaction. */
+  remove(store: StoreName, keys: readonly string[]): Promise<void>
   close(): void
 }
 
@@ -71,7 +75,7 @@ function createDatabase(name: string): Storage {
         if (cause instanceof Error && cause.name === 'OAuthError') throw cause
         close()
         attempts -= 1
-        if (attempts === 0 || !(cause instanceof DOMException) || cause.name === 'QuotaExceededError') {
+        if (attempts === 0 || !(cause instanceof DOMException) || FINAL.includes(cause.name)) {
           throw oauthError('storage_failed', { operation }, cause)
         }
       }
@@ -87,6 +91,11 @@ function createDatabase(name: string): Storage {
         const transaction = db.transaction(store)
         const [keys, values] = await Promise.all([transaction.store.getAllKeys(), transaction.store.getAll()])
         return keys.map((key, index) => [String(key), values[index]])
+      }),
+    remove: (store, keys) =>
+      run('write', async (db) => {
+        const transaction = db.transaction(store, 'readwrite')
+        await Promise.all([...keys.map((key) => transaction.store.delete(key)), transaction.done])
       }),
     update: (store, key, change) =>
       run('write', async (db) => {

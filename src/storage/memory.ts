@@ -13,6 +13,9 @@ export function createMemoryStorage(): Storage {
     close() {},
     get: async (store, key) => open(store).get(key),
     entries: async (store) => [...open(store)],
+    async remove(store, keys) {
+      for (const key of keys) open(store).delete(key)
+    },
     async update(store, key, change) {
       const current = open(store).get(key)
       const next = change(current)

@@ -35,16 +35,25 @@ export interface SessionStore {
   ): Promise<{ before: StoredSession; after: StoredSession }>
 }
 
-export function createSessionStore(storage: Storage, allowHttp: boolean, now: () => number): SessionStore {
+export function createSessionStore(
+  storage: Storage,
+  { clientId, allowHttp, now }: { clientId: string; allowHttp: boolean; now: () => number },
+): SessionStore {
+  /** Clients that share a namespace leave each other's sessions alone. */
+  const isForeign = (record: SessionRecord | undefined) =>
+    typeof record?.clientId === 'string' && record.clientId !== clientId
+
   /** Storage is shared with every script of the origin: what is read is checked again before a token goes anywhere. */
   function parse(value: unknown, did: string): StoredSession {
     const { version, record, signedOutAt } = Object(value) as Partial<Row>
-    if (version !== VERSION) return undefined
+    if (version !== VERSION || isForeign(record)) return undefined
     if (signedOutAt) return 'signed_out'
     const { server, tokens, dpopKey, pds, generation } = Object(record) as Partial<SessionRecord>
     const usable =
       record?.did === did &&
-      [pds, server?.issuer, server?.tokenEndpoint].every((url) => parsePartyUrl(url, allowHttp)) &&
+      [pds, server?.issuer, server?.tokenEndpoint, server?.revocationEndpoint ?? pds].every((url) =>
+        parsePartyUrl(url, allowHttp),
+      ) &&
       typeof tokens?.accessToken === 'string' &&
       Number.isInteger(generation) &&
       String(dpopKey?.privateKey) === '[object CryptoKey]' &&
@@ -57,11 +66,17 @@ export function createSessionStore(storage: Storage, allowHttp: boolean, now: ()
     async loadAll(onUnreadable) {
       const records: SessionRecord[] = []
       for (const [did, value] of await storage.entries('sessions')) {
-        const { version, signedOutAt } = Object(value) as Partial<Row>
+        const { version, record, signedOutAt } = Object(value) as Partial<Row>
         const stored = parse(value, did)
         if (typeof stored === 'object') records.push(stored)
-        else if (!(Number(version) > VERSION) && !(now() - Number(signedOutAt) < SIGNED_OUT_TTL_MS)) {
-          await storage.update('sessions', did, () => undefined)
+        else if (
+          Number(version) > VERSION ||
+          isForeign(record) ||
+          now() - Number(signedOutAt) < SIGNED_OUT_TTL_MS
+        )
+          continue
+        else {
+          await storage.remove('sessions', [did])
           if (!stored) onUnreadable(did)
         }
       }

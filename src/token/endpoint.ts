@@ -11,16 +11,19 @@ export interface EndpointRequest {
   timeoutMs: number
   maxBytes: number
   keepalive?: boolean
+  /** Passed on to {@link sendWithProof}. */
+  nonceRetries?: number
   signal?: AbortSignal | undefined
 }
 
 const ERROR_BODY_BYTES = 8192
+const MAX_RETRY_AFTER_MS = 86_400_000
 
 /** Makes one form POST to an endpoint of the authorization server and returns its answer, whatever the status. */
 export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<BoundedResponse> {
-  const { url, parameters, dpop, ...limits } = request
-  // Left out by JSON, which has no `undefined`.
-  const body = new URLSearchParams(JSON.parse(JSON.stringify(parameters))).toString()
+  const { url, parameters, dpop, nonceRetries = 1, ...limits } = request
+  const given = Object.entries(parameters).filter((entry): entry is [string, string] => !!entry[1])
+  const body = String(new URLSearchParams(given))
   const accept = 'application/json'
   const headers = { accept, 'content-type': 'application/x-www-form-urlencoded' }
   const send = (proof?: string) =>
@@ -30,14 +33,16 @@ export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<
       body,
       headers: proof ? { ...headers, dpop: proof } : headers,
     })
-  return dpop
-    ? sendWithProof(dpop, {
-        method: 'POST',
-        url: new URL(url),
-        send,
-        readError: (answer) => readOAuthError(answer).error,
-      })
-    : send()
+  if (!dpop) return send()
+  const readError = (answer: BoundedResponse) => readOAuthError(answer).error
+  return sendWithProof(dpop, {
+    method: 'POST',
+    url: new URL(url),
+    expectsNonce: true,
+    nonceRetries,
+    send,
+    readError,
+  })
 }
 
 /** What an error answer says (RFC 6749 §5.2), cut and cleaned so that it can be shown and logged. */
@@ -80,5 +85,5 @@ export function refuse(response: BoundedResponse, issuer: string, now: number): 
 function retryAfterMs(headers: Headers, now: number): number | undefined {
   const value = headers.get('retry-after') ?? ''
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now
-  return ms >= 0 ? ms : undefined
+  return ms >= 0 ? Math.min(ms, MAX_RETRY_AFTER_MS) : undefined
 }
