@@ -8,7 +8,7 @@ import { currentUrl, isCallback, leaveLocalhost, onWake, openPopup, scrubCallbac
 import { type ClientSnapshot, createAccounts, SERVER_SNAPSHOT } from './session/accounts.ts'
 import { type Announcement, openAnnouncements } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
-import { type Account, Session, type SessionHooks } from './session/session.ts'
+import { type Account, internalsOf, Session, type SessionHooks } from './session/session.ts'
 import type { AuthorizationRequest, SignInContext, SignInOptions } from './sign-in.ts'
 import type { StepContext } from './steps.ts'
 import { sweepAuthorizations } from './storage/authorizations.ts'
@@ -234,7 +234,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   async function signOut(did = accounts.snapshot.session?.did ?? ''): Promise<void> {
     const context = await open()
-    const dpop = accounts.get(did)?.dpop
+    const session = accounts.get(did)
     const { before } = await context.sessions.update(did, (stored) => stored && 'signed_out')
     accounts.remove(did)
     context.announce({ type: 'session', did })
@@ -244,7 +244,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       config.fetch,
       before,
       before.tokens,
-      dpop ?? createDpopContext(before.dpopKey, context),
+      session ? internalsOf(session).dpop() : createDpopContext(before.dpopKey, context),
     )
   }
 
@@ -260,7 +260,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   /** Looks in the background whether the account is still where the session thinks, and follows it where it can. */
   async function checkAuthority(session: Session): Promise<void> {
-    const { did, record } = session
+    const { did } = session
+    const record = internalsOf(session).record()
     if (checking.has(did)) return
     checking.add(did)
     try {
@@ -268,7 +269,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       const change = await checkAuthority(record, { ...stepContext({}), onProgress() {} })
       await patch(session, change)
       // Its old server still holds the session open.
-      if (change.ended) await revokeTokens(config.fetch, record, record.tokens, session.dpop)
+      if (change.ended) await revokeTokens(config.fetch, record, record.tokens, internalsOf(session).dpop())
     } catch {
       // Looked at again with the next use.
     } finally {
@@ -298,7 +299,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     signOut,
     onChange: accounts.changed,
     onUse(session, failed) {
-      const { did, record } = session
+      const { did } = session
+      const record = internalsOf(session).record()
       const count = failed ? (failures.get(did) ?? 0) + 1 : 0
       failures.set(did, count)
       reportEnding(session)
@@ -307,8 +309,10 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     },
   }
 
-  function reportEnding({ did, record, account: { endsAt } }: Session): void {
-    if (record.ended || endsAt - now() > ENDING_MS || ending.has(did)) return
+  function reportEnding(session: Session): void {
+    const { did } = session
+    const { endsAt } = session.account
+    if (internalsOf(session).record().ended || endsAt - now() > ENDING_MS || ending.has(did)) return
     ending.add(did)
     diagnose({ code: 'session_ending', did, endsAt })
   }
@@ -322,7 +326,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       )
       const sessions = createSessionStore(storage, config)
       const channel = openAnnouncements(name, hear)
-      const stopWaking = onWake(wake)
+      const stopWaking = onWake((event) => void wake(event))
       dispose = () => {
         stopWaking()
         channel.close()
@@ -346,7 +350,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       const nonces = new Map(await storage.entries('nonces'))
       for (const record of await sessions.loadAll((did) => diagnose({ code: 'session_unreadable', did }))) {
         const session = accounts.open(record)
-        session.setNonce(record.pds, nonces.get(record.did) as DpopNonce | undefined)
+        internalsOf(session)
+          .dpop()
+          .nonces.set(record.pds, nonces.get(record.did) as DpopNonce | undefined)
         reportEnding(session)
       }
       sweepAuthorizations(storage, now()).catch(() => {})
@@ -387,11 +393,16 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     else popups.get(announcement.state)?.(announcement)
   }
 
-  function wake({ type }: Event): void {
+  /** A page that slept, or was offline, or is going to sleep. */
+  async function wake({ type }: Event): Promise<void> {
+    const context = await open()
+    context.leaving = type === 'pagehide'
+    if (context.leaving) return
+    const stored = await context.sessions.loadAll(() => {}).catch(() => [])
+    for (const record of stored) accounts.open(record)
     for (const session of accounts.all()) {
-      void reload(session.did)
-        .catch(() => {})
-        .then(() => type === 'online' && session.resume())
+      await reload(session.did).catch(() => {})
+      if (type === 'online') internalsOf(session).resume()
     }
   }
 

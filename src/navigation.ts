@@ -62,9 +62,9 @@ export function navigatePopup(popup: Window, url: string): void {
   popup.location.replace(url)
 }
 
-/** Calls back when a page that slept or was offline is in use again. */
+/** Calls back when a page goes to sleep or away, and when one that slept or was offline is in use again. */
 export function onWake(listener: (event: Event) => void): () => void {
-  const types = ['online', 'pageshow', 'visibilitychange', 'resume']
+  const types = ['online', 'pagehide', 'pageshow', 'visibilitychange', 'resume']
   for (const type of types) globalThis.addEventListener?.(type, listener)
   return () => {
     for (const type of types) globalThis.removeEventListener?.(type, listener)

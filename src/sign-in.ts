@@ -77,10 +77,10 @@ export async function authorize(
   const { now, session, signal } = context
   const named = parseIdentifier(identifier, context)
   const settings = readOptions(named, options, context)
+  await probeStorage(context)
   const [client, [target, server]] = await Promise.all([
     context.remember('client', resolveClient),
     findServer(named, context),
-    probeStorage(context),
   ])
   requireDeclaredScope(client, settings.scope)
 

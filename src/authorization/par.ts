@@ -67,7 +67,7 @@ export function pushAuthorization(
     if (value && !/^[\x21-\x7e]{1,2048}$/.test(value.request_uri)) issues.push('request_uri: not a URI')
     if (!dpop.nonces.get(origin)) issues.push('no DPoP-Nonce')
     const seconds = value?.expires_in
-    if (typeof seconds !== 'number' || !(seconds > 0)) issues.push('expires_in')
+    if (!Number.isFinite(seconds) || Number(seconds) <= 0) issues.push('expires_in')
     if (issues.length || !value) throw responseInvalid(url, response.status, ...issues)
     return {
       url: createAuthorizationUrl(server.authorizationEndpoint, pending.clientId, value.request_uri),

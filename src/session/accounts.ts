@@ -1,7 +1,7 @@
 import type { DpopContext } from '../dpop/fetch.ts'
 import type { OAuthError } from '../errors.ts'
 import type { SessionRecord } from '../types.ts'
-import type { Account, Session, SessionStatus } from './session.ts'
+import { type Account, internalsOf, type Session, type SessionStatus } from './session.ts'
 
 /** Everything an app renders: replaced as a whole when anything in it changes, the same object until then. */
 export interface ClientSnapshot {
@@ -66,14 +66,16 @@ export function createAccounts(
     isCurrent: (session) => session.did === current,
     open(record, dpop) {
       const session = sessions.get(record.did) ?? createSession(record, dpop)
-      session.adopt(record, dpop)
+      internalsOf(session).adopt(record, dpop)
       sessions.set(record.did, session)
       accounts.changed()
       return session
     },
     remove(did) {
-      sessions.get(did)?.adopt('signed_out')
-      if (!sessions.delete(did)) return
+      const session = sessions.get(did)
+      if (!session) return
+      internalsOf(session).adopt('signed_out')
+      sessions.delete(did)
       if (current === did) current = undefined
       accounts.changed()
     },

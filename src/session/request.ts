@@ -12,7 +12,7 @@ export interface ResourceRequest {
 }
 
 /** An NSID names the method; nothing else is one (XRPC specification). */
-const METHOD = /^\/xrpc\/([\w.~-]|%(?!2e|2f|5c)[\da-f]{2})+$/i
+const METHOD = /^\/xrpc\/([\w.~-]|%(?!2[EeFf]|5[Cc])[\dA-Fa-f]{2})+$/
 const RESERVED_HEADER = /^(authorization|dpop|cookie|host|origin|proxy-.*|sec-.*)$/
 /** How much of a refusal's body is read, and for how long, to find its error code. */
 const PEEK_BYTES = 8192

@@ -4,7 +4,7 @@ import { isOAuthError, type OAuthError, oauthError } from '../errors.ts'
 import { networkFailed, requireNoRedirect, SAFE_INIT } from '../http.ts'
 import type { StoredSession } from '../storage/sessions.ts'
 import { abortable } from '../time.ts'
-import type { Did, DpopNonce, SessionRecord } from '../types.ts'
+import type { Did, SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
 import { refreshByGuard } from './guard.ts'
 import { type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
@@ -67,6 +67,23 @@ export interface SessionHooks {
   signOut(did: Did): Promise<void>
 }
 
+/** @internal What the client does with a session and an app, or a script on its page, must not. */
+export interface SessionInternals {
+  record(): SessionRecord
+  dpop(): DpopContext
+  /** Takes over what another tab, or a new sign-in, has stored. */
+  adopt(stored: StoredSession, dpop?: DpopContext): void
+  /** Tries again now: the network is back. */
+  resume(): void
+}
+
+const internals = new WeakMap<Session, SessionInternals>()
+
+/** @internal */
+export function internalsOf(session: Session): SessionInternals {
+  return internals.get(session) as SessionInternals
+}
+
 /**
  * A signed-in account: authorised requests to its own server, and nothing that could give its tokens away.
  *
@@ -97,6 +114,14 @@ export class Session {
     this.#hooks = hooks
     this.#record = record
     this.#dpop = dpop ?? createDpopContext(record.dpopKey, context)
+    internals.set(this, {
+      record: () => this.#record,
+      dpop: () => this.#dpop,
+      adopt: (stored, dpop) => this.#adopt(stored, dpop),
+      resume: () => {
+        if (this.#failure) this.#refresh('asked').catch(() => {})
+      },
+    })
   }
 
   /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
@@ -163,7 +188,9 @@ export class Session {
     this.#assertUsable()
     const expiresInMs = this.#expiresInMs()
     if (expiresInMs <= 0) await abortable(this.#refresh('due'), signal)
-    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh()) this.#refresh('ahead').catch(() => {})
+    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh() && !this.#context.leaving) {
+      this.#refresh('ahead').catch(() => {})
+    }
 
     const { accessToken } = this.#record.tokens
     const response = await this.#send(request)
@@ -200,18 +227,7 @@ export class Session {
     return this.#hooks.signOut(this.did)
   }
 
-  /** @internal */
-  get record(): SessionRecord {
-    return this.#record
-  }
-
-  /** @internal */
-  get dpop(): DpopContext {
-    return this.#dpop
-  }
-
-  /** @internal Takes over what another tab, or a new sign-in, has stored. */
-  adopt(stored: StoredSession, dpop?: DpopContext): void {
+  #adopt(stored: StoredSession, dpop?: DpopContext): void {
     if (stored === 'signed_out') this.#signedOut = true
     if (typeof stored !== 'object') return
     const same = stored.createdAt === this.#record.createdAt
@@ -220,16 +236,6 @@ export class Session {
     if (stored.tokens.accessToken !== this.#record.tokens.accessToken) this.#failure = undefined
     this.#signedOut = false
     this.#record = stored
-  }
-
-  /** @internal A nonce from before this object, so that its first request need not be repeated. */
-  setNonce(origin: string, nonce: DpopNonce | undefined): void {
-    this.#dpop.nonces.set(origin, nonce)
-  }
-
-  /** @internal Tries again now: the network is back. */
-  resume(): void {
-    if (this.#failure) this.#refresh('asked').catch(() => {})
   }
 
   #expiresInMs(): number {
@@ -341,7 +347,7 @@ export class Session {
       if (globalThis.navigator?.onLine === false) throw networkFailed(server.tokenEndpoint)
       this.#hooks.onChange()
       const guarded = await refreshByGuard(this.#context, this.#record, urgency)
-      this.adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
+      this.#adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
       this.#failure = undefined
     } catch (error) {
       if (isOAuthError(error, 'session_ended')) await this.#reread({ ...this.#record, ended: 'revoked' })
@@ -355,6 +361,6 @@ export class Session {
   async #reread(over?: SessionRecord): Promise<void> {
     const stored = await this.#context.sessions.load(this.did).catch(() => undefined)
     const same = typeof stored === 'object' && stored.tokens.accessToken === over?.tokens.accessToken
-    this.adopt(!stored || same ? over : stored)
+    this.#adopt(!stored || same ? over : stored)
   }
 }

@@ -45,9 +45,9 @@ export function createSessionStore(
 
   /** Storage is shared with every script of the origin: what is read is checked again before a token goes anywhere. */
   function parse(value: unknown, did: string): StoredSession {
-    const { version, record, signedOutAt } = Object(value) as Partial<Row>
+    const { version, record } = Object(value) as Partial<Row>
     if (version !== VERSION || isForeign(record)) return undefined
-    if (signedOutAt) return 'signed_out'
+    if (Object.hasOwn(Object(value), 'signedOutAt')) return 'signed_out'
     const { server, tokens, dpopKey, pds, generation } = Object(record) as Partial<SessionRecord>
     const usable =
       record?.did === did &&

@@ -1,0 +1,101 @@
+import { expect, test } from 'vitest'
+import { createTestClient, signInTo } from '../support/client.ts'
+import { ALICE, at, BOB, createFakeNetwork, faults } from '../support/network.ts'
+import { failureOf } from './failure.ts'
+import { HOUR, PING, record, warm } from './signed-in.ts'
+
+test('an app learns how each session begins, stands and ends, and why (STO-14)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  const { sessions } = record(client)
+  const told = () =>
+    sessions.splice(0).map(({ did, status, previous, error }) => [did, status, previous, error?.code])
+
+  const session = await signInTo(network, client, ALICE.handle)
+  expect(told()).toEqual([[ALICE.did, 'active', undefined, undefined]])
+
+  await session.refresh()
+  expect(told()).toEqual([
+    [ALICE.did, 'refreshing', 'active', undefined],
+    [ALICE.did, 'active', 'refreshing', undefined],
+  ])
+
+  const down = network.on(at.refresh, faults.status(503))
+  await failureOf(network, session.refresh())
+  expect(told()).toEqual([
+    [ALICE.did, 'refreshing', 'active', undefined],
+    [ALICE.did, 'offline', 'refreshing', 'token_request_failed'],
+  ])
+  down.off()
+  await session.refresh()
+  expect(told().at(-1)).toEqual([ALICE.did, 'active', 'refreshing', undefined])
+
+  network.revokeSession(ALICE.did)
+  await failureOf(network, session.refresh())
+  expect(told().at(-1)).toEqual([ALICE.did, 'revoked', 'refreshing', 'session_ended'])
+
+  await signInTo(network, client, ALICE.handle)
+  expect(told()).toEqual([[ALICE.did, 'active', 'revoked', undefined]])
+  await client.signOut()
+  expect(told()).toEqual([[ALICE.did, 'signed_out', 'active', undefined]])
+})
+
+test('an app can list its accounts with all that there is to show of them (STO-14)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  await signInTo(network, client, ALICE.handle)
+  network.clock.advance(1000)
+  const bob = await signInTo(network, client, BOB.handle)
+  const shared = {
+    pds: ALICE.pds,
+    issuer: network.as.issuer,
+    scope: bob.scope,
+    status: 'active',
+    movedTo: undefined,
+  }
+  expect(client.accounts).toMatchObject([
+    { ...shared, did: ALICE.did, handle: ALICE.handle, current: false, expiresAt: expect.any(Number) },
+    { ...shared, did: BOB.did, handle: BOB.handle, current: true, lastUsedAt: network.clock.now() },
+  ])
+})
+
+test('the snapshot is the same object until something in it changes, and a listener hears of each change (STO-14)', async () => {
+  const { network, client, session } = await warm()
+  const heard: string[] = []
+  const stop = client.subscribe(({ accounts }) => heard.push(accounts.map(({ status }) => status).join()))
+  expect(heard).toEqual(['active'])
+  const before = client.getSnapshot()
+  await session.fetch(PING)
+  expect(client.getSnapshot()).toBe(before)
+  network.clock.advance(2 * HOUR)
+  await session.fetch(PING)
+  expect(client.getSnapshot()).not.toBe(before)
+  expect(heard).toContain('refreshing')
+  expect(heard.at(-1)).toBe('active')
+  stop()
+  const count = heard.length
+  await client.signOut()
+  expect(heard).toHaveLength(count)
+})
+
+test('a listener that throws disturbs neither the refresh nor the other listeners (STO-14)', async () => {
+  const { network, client, session } = await warm()
+  const thrown: unknown[] = []
+  const listeners = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  process.on('uncaughtException', (error) => thrown.push(error))
+  try {
+    client.on('session', () => {
+      throw new Error('a mistake of the app')
+    })
+    const { sessions } = record(client)
+    await session.refresh()
+    expect((await session.fetch(PING)).status).toBe(200)
+    expect(sessions.map(({ status }) => status)).toEqual(['refreshing', 'active'])
+    expect(thrown).toMatchObject([{ message: 'a mistake of the app' }, { message: 'a mistake of the app' }])
+  } finally {
+    process.removeAllListeners('uncaughtException')
+    for (const listener of listeners) process.on('uncaughtException', listener)
+  }
+  network.assertClean()
+})
