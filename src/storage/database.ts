@@ -1,5 +1,6 @@
 import { type IDBPDatabase, openDB } from 'idb'
 import { oauthError } from '../errors.ts'
+import { within } from '../time.ts'
 import { createMemoryStorage } from './memory.ts'
 
 const VERSION = 1
@@ -53,7 +54,7 @@ export async function openStorage(
 function createDatabase(name: string): Storage {
   let connection: Promise<IDBPDatabase> | undefined
 
-  function connect(): Promise<IDBPDatabase> {
+  function connected(): Promise<IDBPDatabase> {
     connection ??= open(name, () => (connection = undefined))
     return connection
   }
@@ -70,7 +71,7 @@ function createDatabase(name: string): Storage {
   async function run<T>(operation: string, work: (db: IDBPDatabase) => Promise<T>): Promise<T> {
     for (let attempts = 2; ; ) {
       try {
-        return await work(await connect())
+        return await work(await connected())
       } catch (cause) {
         if (cause instanceof Error && cause.name === 'OAuthError') throw cause
         close()
@@ -123,41 +124,34 @@ function createDatabase(name: string): Storage {
 }
 
 async function open(name: string, onClosed: () => void): Promise<IDBPDatabase> {
+  const opening = connect(name, onClosed)
+  const database = await within(opening, OPEN_TIMEOUT_MS)
+  if (database) return database
+  // One that opens after all must not hold up others.
+  opening.then(
+    (late) => late.close(),
+    () => {},
+  )
+  throw new DOMException('Opening took too long', 'TimeoutError')
+}
+
+async function connect(name: string, onClosed: () => void): Promise<IDBPDatabase> {
   if (typeof indexedDB === 'undefined') throw new DOMException('IndexedDB is missing', 'NotSupportedError')
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new DOMException('Opening took too long', 'TimeoutError')),
-      OPEN_TIMEOUT_MS,
-    )
-  })
-  const opening = openDB(name, VERSION, {
-    upgrade(db) {
-      for (const store of STORES) if (!db.objectStoreNames.contains(store)) db.createObjectStore(store)
-    },
-    // A newer version of this package, or somebody deleting the database, must not wait for this tab.
-    blocking: (_current, _blocked, event) => {
-      ;(event.target as IDBDatabase).close()
-      onClosed()
-    },
-    terminated: onClosed,
-  }).catch((error: unknown) => {
+  try {
+    return await openDB(name, VERSION, {
+      upgrade(db) {
+        for (const store of STORES) if (!db.objectStoreNames.contains(store)) db.createObjectStore(store)
+      },
+      // A newer version of this package, or somebody deleting the database, must not wait for this tab.
+      blocking(_current, _blocked, event) {
+        ;(event.target as IDBDatabase).close()
+        onClosed()
+      },
+      terminated: onClosed,
+    })
+  } catch (error) {
     // A newer version's database is used as it is: it keeps the stores that this one knows.
     if ((error as DOMException).name === 'VersionError') return openDB(name)
     throw error
-  })
-  // An opening that succeeds after all must not hold the database.
-  void opening.then(
-    (db) => timedOut && db.close(),
-    () => {},
-  )
-  let timedOut = false
-  try {
-    return await Promise.race([opening, timeout])
-  } catch (cause) {
-    timedOut = true
-    throw cause
-  } finally {
-    clearTimeout(timer)
   }
 }

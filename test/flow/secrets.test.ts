@@ -122,7 +122,7 @@ test('the handle of a session has no secret that can be reached from it (N14, N0
       holder = Object.getPrototypeOf(holder)
     ) {
       for (const key of Reflect.ownKeys(holder)) {
-        if (key === 'caller' || key === 'arguments' || key === 'callee') continue
+        if (['caller', 'arguments', 'callee', 'constructor', 'prototype'].includes(String(key))) continue
         visit(Reflect.get(value as object, key, value))
       }
     }
