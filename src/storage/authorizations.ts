@@ -2,7 +2,7 @@ import type { PendingAuthorization } from '../types.ts'
 import type { Storage } from './database.ts'
 
 /** Pages of a sign-in may be looked at for a while; a reference server gives up after 15 minutes without a reload. */
-export const AUTHORIZATION_TTL_MS = 3_600_000
+const AUTHORIZATION_TTL_MS = 3_600_000
 const MAX_PENDING = 8
 
 /** Saves what the callback will need. On disk when the promise resolves. */
