@@ -24,7 +24,9 @@ export function discoverNamedServer(server: string, context: StepContext): Promi
       try {
         return await discover(server, shared)
       } catch (error) {
-        if (!isOAuthError(error, 'resource_metadata_invalid') || error.issues[0] !== 'status 404') throw error
+        // A browser cannot tell a 404 without CORS headers from no answer at all.
+        const absent = isOAuthError(error, 'resource_metadata_invalid') && error.issues[0] === 'status 404'
+        if (!absent && !isOAuthError(error, 'network_failed')) throw error
         return fetchAuthorizationServer(server, undefined, shared)
       }
     }),

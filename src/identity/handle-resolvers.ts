@@ -1,6 +1,6 @@
 import type { HandleResolver } from '../config.ts'
 import { isOAuthError, oauthError } from '../errors.ts'
-import { type BoundedResponse, fetchBounded, parseJson, responseInvalid } from '../http.ts'
+import { type BoundedResponse, fetchBounded, networkFailed, parseJson, responseInvalid } from '../http.ts'
 import { parseDnsAnswer } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
 import { sleep, within } from '../time.ts'
@@ -51,6 +51,7 @@ export async function resolveHandle(handle: string, context: StepContext): Promi
 
 async function firstInOrder(handle: string, lookups: Lookup[]): Promise<Did> {
   const answered = Promise.any(lookups.map(async (lookup) => (await lookup) ?? Promise.reject()))
+  answered.catch(() => {})
   let failure: unknown
   for (const lookup of lookups) {
     try {
@@ -58,7 +59,8 @@ async function firstInOrder(handle: string, lookups: Lookup[]): Promise<Did> {
       if (did) return did
     } catch (error) {
       if (isOAuthError(error, 'handle_ambiguous')) throw error
-      failure ??= isOAuthError(error) ? error : oauthError('handle_not_found', { handle }, error)
+      // A resolver of the app's own that fails has not said that nobody has the handle.
+      failure ??= isOAuthError(error) ? error : networkFailed(`handle ${handle}`, error)
     }
   }
   throw failure ?? oauthError('handle_not_found', { handle })

@@ -3,7 +3,7 @@ import type { OAuthErrorCode } from '../../src/index.ts'
 import type { Handler } from '../support/faults.ts'
 import { ALICE, at, EVIL, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
-import { HOUR, MINUTE, PING, record, refreshes, SECOND, signedIn, until, warm } from './signed-in.ts'
+import { HOUR, MINUTE, PING, record, refreshes, SECOND, until, warm } from './signed-in.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -210,13 +210,17 @@ describe('after a failure', () => {
     },
   )
 
-  test('the app may ask at once, and a success forgets the failures (I05)', async () => {
-    const { network, session, sent } = await due(6, faults.status(503))
+  test.each([
+    ['a refusal', faults.status(503)],
+    ['no answer', faults.unreachable()],
+    ['a web page', faults.html(200)],
+  ])('such as %s the app may ask at once, and a success forgets it (I05)', async (_name, handler) => {
+    const { network, session, sent } = await due(6, handler)
     await session.refresh()
     expect(network.count(at.refresh) - sent).toBeLessThanOrEqual(2)
     network.clock.advance(2 * HOUR)
     expect((await session.fetch(PING)).status).toBe(200)
-    expect(refreshes(network)).toBe(2)
+    expect(network.sessions()[0]?.spentRefreshTokens.size).toBe(2)
     network.assertClean()
   })
 

@@ -346,6 +346,31 @@ describe('the next page after one that was closed', () => {
     network.assertClean()
   })
 
+  test('and was killed with its request on the way waits until that must be over, and goes on (I04, REF-08)', async () => {
+    const browser = await signedInBrowser()
+    const { network, namespace } = browser
+    const next = await browser.openTab()
+    network.clock.advance(2 * HOUR)
+    const reached = new Promise<void>((resolve) => {
+      network.on(
+        processed,
+        (request, answer) => {
+          resolve()
+          return faults.hang()(request, answer)
+        },
+        { times: 1 },
+      )
+    })
+    browser.session.fetch(PING).catch(() => {})
+    await reached
+    // A page that is killed gives up its lock.
+    await navigator.locks.request(`signet:${namespace}:${ALICE.did}`, { steal: true }, () => {})
+    network.clock.advance(MINUTE)
+    expect((await next.session.fetch(PING)).status).toBe(200)
+    expect(refreshes(network)).toBe(1)
+    network.assertClean()
+  })
+
   test('when the server had answered says that the rotation was lost, after one attempt (I04)', async () => {
     const browser = await signedInBrowser()
     const { network } = browser

@@ -150,7 +150,7 @@ describe('parseIdentifier, given a server', () => {
     ['https://pds.alice.com:8443', 'https://pds.alice.com:8443'],
     [' https://pds.alice.com ', 'https://pds.alice.com'],
   ] as const) {
-    test(`takes ${shown(input)} for a server`, () => {
+    test(`takes ${shown(input)} for a server (DID-14)`, () => {
       expect(parseIdentifier(input)).toMatchObject({ server })
     })
   }
@@ -166,13 +166,13 @@ describe('parseIdentifier, given a server', () => {
     'javascript:alert(1)',
     'data:text/html,x',
   ]) {
-    test(`refuses ${shown(input)}, which is no server`, () => {
+    test(`refuses ${shown(input)}, which is no server (DID-14)`, () => {
       expect(errorCode(() => parseIdentifier(input, { allowHttp: true }))).toBe('identifier_invalid')
     })
   }
 
   for (const server of ['http://localhost:2583', 'http://127.0.0.1:2583']) {
-    test(`takes ${shown(server)} for a server in development only`, () => {
+    test(`takes ${shown(server)} for a server in development only (DID-14)`, () => {
       expect(parseIdentifier(server, { allowHttp: true })).toMatchObject({ server })
       expect(errorCode(() => parseIdentifier(server))).toBe('identifier_invalid')
     })
