@@ -78,9 +78,15 @@ describe('a session in use', () => {
     const NEW = 'https://pds3.signet.dev'
     const { network, client, session } = await settled()
     network.alias(NEW, 'pds')
-    network.on({ origin: NEW, path: '/.well-known/oauth-protected-resource' }, faults.changeJson((metadata) => ({ ...metadata, resource: NEW })))
+    network.on(
+      { origin: NEW, path: '/.well-known/oauth-protected-resource' },
+      faults.changeJson((metadata) => ({ ...metadata, resource: NEW })),
+    )
     network.on({ origin: NEW, path: /^\/xrpc\// }, faults.answer({}))
-    network.on({ ...at.issuerMetadata }, faults.changeJson((metadata) => ({ ...metadata, protected_resources: [PDS, NEW] })))
+    network.on(
+      { ...at.issuerMetadata },
+      faults.changeJson((metadata) => ({ ...metadata, protected_resources: [PDS, NEW] })),
+    )
     network.tolerate('INV1')
     network.moveAccount(ALICE.did, NEW)
     network.clock.advance(HOUR + MINUTE)
