@@ -1,6 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createTestClient, signInTo } from '../support/client.ts'
-import { ALICE, AS, at, createFakeNetwork, EVIL, type FakeNetwork, faults, PDS } from '../support/network.ts'
+import {
+  ALICE,
+  AS,
+  AS2,
+  at,
+  createFakeNetwork,
+  EVIL,
+  type FakeNetwork,
+  faults,
+  PDS,
+} from '../support/network.ts'
 import { failureOf } from './failure.ts'
 
 let network: FakeNetwork
@@ -136,18 +146,38 @@ describe('a host without the document', () => {
     expect(session).toMatchObject({ issuer: AS, did: ALICE.did, pds: PDS })
   })
 
-  test('is not taken for an issuer when sign-in began with an account (PRM-07)', async () => {
+  test('is its own issuer as well when CORS hides the 404 from us (PRM-07)', async () => {
+    network.on({ ...at.issuerMetadata, path: '/.well-known/oauth-protected-resource' }, faults.unreachable())
+    const session = await signInTo(network, createTestClient(network), AS)
+    expect(session).toMatchObject({ issuer: AS, did: ALICE.did, pds: PDS })
+  })
+
+  test.each([
+    ['there', faults.status(404, {})],
+    ['to be seen', faults.unreachable()],
+  ])(
+    'is not taken for an issuer when sign-in began with an account and nothing is %s (PRM-07)',
+    async (_name, handler) => {
+      network = createFakeNetwork({ standalone: true })
+      network.on(at.resourceMetadata, handler)
+      const error = await failureOf(network, authorize())
+      expect(['resource_metadata_invalid', 'network_failed']).toContain(error.code)
+      expect(network.count(at.par)).toBe(0)
+    },
+  )
+
+  test('is no issuer when it names one that cannot be reached (PRM-07, ASM-20)', async () => {
     network = createFakeNetwork({ standalone: true })
-    network.on(at.resourceMetadata, faults.status(404, {}))
-    const error = await failureOf(network, authorize())
-    expect(error).toMatchObject({ code: 'resource_metadata_invalid' })
+    network.on(at.resourceMetadata, faults.answer({ resource: PDS, authorization_servers: [AS2] }))
+    network.on({ role: 'as2' }, faults.unreachable())
+    const error = await failureOf(network, authorize(PDS))
+    expect(error).toMatchObject({ code: 'network_failed', url: expect.stringContaining(AS2) })
     expect(network.count(at.par)).toBe(0)
   })
 
   test.each([
     ['a server error', faults.status(500, {})],
     ['a document that is wrong', faults.answer({ resource: PDS, authorization_servers: [] })],
-    ['no answer', faults.unreachable()],
   ])('is its own issuer only for a 404, not for %s (PRM-07)', async (_name, handler) => {
     network = createFakeNetwork({ standalone: true })
     network.on(at.resourceMetadata, handler)

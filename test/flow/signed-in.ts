@@ -41,7 +41,8 @@ export async function signedIn(
 ): Promise<SignedIn> {
   const network = createFakeNetwork(options)
   if (options.nonces) setNonceMode(network, options.nonces)
-  const client = createTestClient(network, overrides)
+  // Locks and channels have the namespace in their names: no test shares them with another.
+  const client = createTestClient(network, { namespace: crypto.randomUUID(), ...overrides })
   await client.initialize()
   const session = await signInTo(network, client, ALICE.handle)
   return { network, client, session }
