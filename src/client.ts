@@ -167,6 +167,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     const key = url.search + url.hash
     const session = callbacks.get(key) ?? finishSignIn(url)
     callbacks.set(key, session)
+    // What failed before anything was spent can be tried again: the code itself may not have loaded.
+    session.catch((error: unknown) => !isOAuthError(error) && callbacks.delete(key))
     return session
   }
 

@@ -38,9 +38,9 @@ export interface OAuthErrorFacts {
   /** Malformed, for another DID, or without exactly one usable PDS. */
   did_document_invalid: { did: Did; status: number; issues: string[] }
   /** The PDS's metadata (RFC 9728) is missing or wrong. */
-  resource_metadata_invalid: { pds: string; issues: string[] }
+  resource_metadata_invalid: { pds: string; status: number; issues: string[] }
   /** The authorization server's metadata (RFC 8414) is missing or wrong. */
-  issuer_metadata_invalid: { issuer: string; issues: string[] }
+  issuer_metadata_invalid: { issuer: string; status: number; issues: string[] }
   /** Valid metadata that lacks what the atproto profile requires. */
   issuer_unsupported: { issuer: string; missing: string[] }
   /** The client metadata document served at the `client_id` URL cannot be used. */

@@ -15,6 +15,7 @@ import { discoverNamedServer, discoverServer } from './discovery/discover.ts'
 import { createDpopContext, type DpopContext } from './dpop/fetch.ts'
 import { generateDpopKey, isUsableKey } from './dpop/key.ts'
 import { isOAuthError, OAuthError, oauthError } from './errors.ts'
+import { withoutQuery } from './http.ts'
 import { type Identifier, parseIdentifier } from './identity/identifier.ts'
 import { resolveIdentity } from './identity/identity.ts'
 import { navigatePopup, redirect, whenActivated } from './navigation.ts'
@@ -166,7 +167,7 @@ export async function signInWithPopup(
     if (answer?.type === 'refused') throw new OAuthError(answer.code, answer.facts)
     const stored = answer?.type === 'authorized' && (await context.session.sessions.load(answer.did))
     if (stored && stored !== 'signed_out') return await context.use(stored)
-    throw oauthError('timed_out', { url: request.url, timeoutMs: POPUP_TIMEOUT_MS })
+    throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
     popup.close()
     if (request) await takePendingAuthorization(context.session.storage, request.state)

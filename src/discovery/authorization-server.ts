@@ -30,7 +30,8 @@ export async function fetchAuthorizationServer(
     if (name.endsWith('_endpoint') && !parsePartyUrl(value, context.allowHttp))
       issues.push(`${name}: not an https URL`)
   }
-  if (issues.length || !metadata) throw oauthError('issuer_metadata_invalid', { issuer, issues })
+  if (issues.length || !metadata)
+    throw oauthError('issuer_metadata_invalid', { issuer, status: response.status, issues })
 
   const lists = (name: string) => (metadata[name] ?? []) as string[]
   const missing = Object.keys(REQUIRED_VALUES).filter((name) =>

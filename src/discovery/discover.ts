@@ -26,7 +26,9 @@ export function discoverNamedServer(server: string, context: StepContext): Promi
       } catch (error) {
         // A browser cannot tell a 404 without CORS headers from no answer at all.
         const absent = isOAuthError(error, 'resource_metadata_invalid') && error.issues[0] === 'status 404'
-        if (!absent && !isOAuthError(error, 'network_failed')) throw error
+        const unanswered =
+          isOAuthError(error, 'network_failed') && error.url.endsWith('/oauth-protected-resource')
+        if (!absent && !unanswered) throw error
         return fetchAuthorizationServer(server, undefined, shared)
       }
     }),

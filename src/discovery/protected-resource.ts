@@ -21,6 +21,7 @@ export async function fetchIssuer(pds: string, context: StepContext): Promise<st
   if (value && value.authorization_servers.length !== 1) issues.push('authorization_servers: not exactly one')
   const issuer = parseOrigin(value?.authorization_servers[0], context.allowHttp)
   if (value && !issuer) issues.push('authorization_servers: not a bare https origin')
-  if (issues.length || !issuer) throw oauthError('resource_metadata_invalid', { pds, issues })
+  if (issues.length || !issuer)
+    throw oauthError('resource_metadata_invalid', { pds, status: response.status, issues })
   return issuer
 }

@@ -230,7 +230,7 @@ export class Session {
   #adopt(stored: StoredSession, dpop?: DpopContext): void {
     if (stored === 'signed_out') this.#signedOut = true
     if (typeof stored !== 'object') return
-    const same = stored.createdAt === this.#record.createdAt
+    const same = stored.dpopKey.publicJwk.x === this.#record.dpopKey.publicJwk.x
     if (same && stored.generation < this.#record.generation) return
     if (!same) this.#dpop = dpop ?? createDpopContext(stored.dpopKey, this.#context)
     if (stored.tokens.accessToken !== this.#record.tokens.accessToken) this.#failure = undefined
