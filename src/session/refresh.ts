@@ -70,6 +70,7 @@ async function claim(
   stale: SessionRecord,
   urgency: RefreshUrgency,
 ): Promise<{ record: SessionRecord; uncertain: boolean }> {
+  let waitedMs = 0
   for (;;) {
     const now = context.now()
     let uncertain = false
@@ -80,7 +81,8 @@ async function claim(
       const current = stored ?? stale
       if (current === 'signed_out' || current.ended || !isSame(current, stale)) return
       const { at = now, count = 0, retryAt = now, outcome = 'kept' } = current.refreshAttempt ?? {}
-      const age = Math.abs(now - at)
+      // What was waited out counts, also on a clock that is set back meanwhile.
+      const age = Math.max(Math.abs(now - at), waitedMs)
       uncertain = outcome !== 'kept'
       if (outcome === 'pending') waitMs = (hasLocks() ? GONE_MS : ATTEMPT_MS) - age
       if (urgency !== 'asked') waitMs = Math.max(waitMs, retryAt - at - age)
@@ -96,7 +98,9 @@ async function claim(
     if (waitMs <= 0) return { record: requireUsable(after, stale), uncertain }
     if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && !pending))
       throw networkFailed(stale.server.tokenEndpoint)
-    await sleep(Math.min(waitMs, POLL_MS))
+    const pauseMs = Math.min(waitMs, POLL_MS)
+    await sleep(pauseMs)
+    waitedMs += pauseMs
   }
 }
 
@@ -116,7 +120,10 @@ async function settleSuccess(
     await revoke()
     throw await endSession(context, record, foreign ? 'subject_changed' : 'refresh_rejected')
   }
-  if (issues.length) throw oauthError('token_response_invalid', { issuer: record.server.issuer, issues })
+  if (issues.length) {
+    const problem = oauthError('token_response_invalid', { issuer: record.server.issuer, issues })
+    return settleFailure(context, record, problem, false)
+  }
 
   let after: StoredSession
   try {
@@ -153,7 +160,8 @@ async function settleFailure(
       const { refreshAttempt } = stored
       if (newer || rejected || !refreshAttempt) return
       // A gateway may say 502 for a server that has done its part.
-      const outcome = cause.issuer === undefined || Number(cause.status) >= 500 ? 'lost' : 'kept'
+      const kept = cause.issuer !== undefined && Number(cause.status) < 500
+      const outcome = kept ? 'kept' : 'lost'
       const { retryAfterMs = 0 } = cause as { retryAfterMs?: number }
       const retryAt = Math.max(
         refreshAttempt.retryAt,
