@@ -23,15 +23,7 @@ export const loseAnswer = (): Handler => async (_request, next) => {
 /** The request never arrives and nothing ever comes back; ends only when the client aborts. */
 export const hang = (): Handler => () => new Promise<never>(() => {})
 
-/** The server does its work and never answers. */
-export const hangAfter = (): Handler => async (_request, next) => {
-  await next()
-  return new Promise<never>(() => {})
-}
-
-export interface Hold {
-  readonly handler: Handler
-  /** Resolves when the first request is being held. */
+/** Resolves when the first request is being held. */
   readonly reached: Promise<void>
   /** Lets everything held, and all that follows, through. */
   release(): void
