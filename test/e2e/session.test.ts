@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Engine, engines, type Page } from '../engines/index.ts'
+import { engines, type Page } from '../engines/index.ts'
 import type { Site } from '../engines/serve.ts'
 import { type Account, countRounds, type LogEntry, type Network } from '../network/network.ts'
 import { startNetworkProcess } from '../network/start.ts'
@@ -63,9 +63,6 @@ function post(page: Page, text: string) {
     { collection, text },
   )
 }
-
-/** Stock WebKit has no profile under automation. */
-const keepsProfile = ({ name, source }: Engine) => name !== 'webkit' || source !== 'system'
 
 describe.each(engines)('$name', (engine) => {
   const shared = useContext(engine)
@@ -240,7 +237,7 @@ describe.each(engines)('$name', (engine) => {
     expect(await partiesAsked()).toEqual(['pds2'])
   })
 
-  describe.each([engine].filter(keepsProfile))('with a profile on disk', () => {
+  describe('with a profile on disk', () => {
     let profile: string
     beforeAll(async () => {
       profile = await mkdtemp(join(tmpdir(), 'signet-profile-'))

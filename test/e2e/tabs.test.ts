@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { engines, type Page } from '../engines/index.ts'
 import type { Site } from '../engines/serve.ts'
@@ -26,15 +25,7 @@ let bob: Account
 
 beforeAll(async () => {
   network = await startNetworkProcess()
-  const worker = await readFile(new URL('../../dist/service-worker/standalone.js', import.meta.url))
-  app = await serveApp(network, {
-    pages: {
-      '/service-worker.js': (_request, response) => {
-        response.setHeader('content-type', 'text/javascript')
-        response.end(worker)
-      },
-    },
-  })
+  app = await serveApp(network)
   alice = accountOf(network, 'alice.test')
   bob = accountOf(network, 'bob.test')
 })
@@ -223,28 +214,5 @@ describe.each(engines)('$name', (engine) => {
     await two.back()
     await two.waitFor(() => window.app.client.status === 'signed-out')
     expect(await statusOf(two)).toBe('signed-out')
-  })
-
-  test('loses nothing when it is reloaded in the middle of a refresh that a service worker guards (I04)', async () => {
-    const page = await openSignedOut()
-    await signIn(page, network, alice)
-    await page.eval(async () => {
-      await navigator.serviceWorker.register('/service-worker.js')
-      await navigator.serviceWorker.ready
-    })
-    expect(await request(page)).toBe('200')
-    await network.log.clear()
-    const hold = await network.hold(refreshing)
-    await page.start(() => window.app.client.session?.refresh())
-    await hold.held
-    await page.reload()
-    expect(await outcome(page)).toMatchObject({ did: alice.did })
-    await hold.release()
-    expect(await request(page)).toBe('200')
-    expect(await page.eval(() => window.app.client.session?.status)).toBe('active')
-    await page.eval(async () => window.app.client.session?.refresh())
-    expect(await request(page)).toBe('200')
-    const sent = (await network.log.entries(refreshing)).map(({ refreshTokenHash }) => refreshTokenHash)
-    expect(new Set(sent).size).toBe(2)
   })
 })

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createTestClient, signInTo } from '../support/client.ts'
+import type { Handler } from '../support/faults.ts'
 import { ALICE, AS, at, BOB, createFakeNetwork, type FakeNetwork, faults, PDS } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { MINUTE, PING, record, SECOND, setNonceMode, signedIn, warm } from './signed-in.ts'
@@ -208,6 +209,20 @@ describe('a PDS asks for a nonce', () => {
     expect(new Set(proofs.map(({ proof }) => proof?.payload.jti)).size).toBe(2)
   })
 
+  test('in an answer that stalls, which is not waited for longer than five seconds (DPOP-16, J13)', async () => {
+    const { network, session } = await warm()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const stalled = async (...call: Parameters<Handler>) => {
+      const { body, headers } = await faults.stalledBody()(...call)
+      return new Response(body, { status: 401, headers })
+    }
+    network.on(at.resource, stalled, { times: 1 })
+    const response = session.fetch(PING)
+    await vi.waitFor(() => expect(vi.getTimerCount()).toBe(1))
+    await vi.advanceTimersByTimeAsync(5 * SECOND)
+    expect((await response).status).toBe(401)
+  })
+
   test('in a long answer, of which only the beginning is read (DPOP-16, J13)', async () => {
     const { network, session } = await warm()
     let chunks = 0
@@ -226,6 +241,22 @@ describe('a PDS asks for a nonce', () => {
     expect(network.log.at(-1)?.bytesDelivered).toBeLessThan(64 * 1024)
     expect((await response.arrayBuffer()).byteLength).toBe(1024 * 1024)
   })
+})
+
+test.each([
+  ['a space', 'a nonce'],
+  ['quotes', 'a"nonce"'],
+  ['a backslash', 'a\\\\nonce'],
+  ['other letters', 'n\u00f6nce'],
+  ['no end', 'n'.repeat(513)],
+])('a nonce with %s is none: the one before is kept (DPOP-10, DPOP-11)', async (_name, nonce) => {
+  const { network, session } = await warm()
+  network.on(at.resource, faults.changeHeaders({ 'dpop-nonce': nonce }), { times: 1 })
+  await session.fetch(PING)
+  expect((await session.fetch(PING)).status).toBe(200)
+  const [first, second] = network.requests(at.resource).slice(-2)
+  expect(nonceOf(second)).toBe(nonceOf(first))
+  network.assertClean()
 })
 
 describe('an answer without a nonce', () => {

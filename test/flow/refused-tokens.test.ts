@@ -90,6 +90,8 @@ test('a request that was under way during a refresh is repeated with the new tok
   await upload.reached
   network.clock.advance(MINUTE)
   await session.refresh()
+  // Long enough ago that the next refusal could lead to a refresh.
+  network.clock.advance(40 * SECOND)
   upload.release()
   expect((await request).status).toBe(200)
   expect(refreshes(network)).toBe(1)

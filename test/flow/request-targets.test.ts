@@ -267,6 +267,19 @@ test('credentials, referrer and mode are the library’s, whatever the app asks 
   network.assertClean()
 })
 
+test.each([
+  ['options', (init: RequestInit): [string | Request, RequestInit?] => [PING, init]],
+  [
+    'a Request',
+    (init: RequestInit): [string | Request, RequestInit?] => [new Request(`${PDS}${PING}`, init)],
+  ],
+])('how a request is sent is the app’s to say, in %s (RS-08)', async (_name, call) => {
+  const { network, session } = await warm()
+  await session.fetch(...call({ method: 'POST', body: 'x', keepalive: true, cache: 'reload' }))
+  expect(network.log.at(-1)).toMatchObject({ method: 'POST', keepalive: true, cache: 'reload' })
+  network.assertClean()
+})
+
 test('what other clients call the same function goes the same way (RS-01)', async () => {
   const { network, session } = await warm()
   const { fetchHandler, handle } = session

@@ -323,6 +323,23 @@ describe('two apps of one origin', () => {
     expect((await browser.openTab()).session.did).toBe(ALICE.did)
   })
 
+  test('and one account and one namespace keep a session each (STO-07)', async () => {
+    const { client_uri: _, ...clientMetadata } = OTHER
+    const browser = await signedInBrowser()
+    const { network } = browser
+    const session = await signInTo(network, browser.openClient({ clientMetadata }), ALICE.handle)
+    expect(network.sessions().map(({ alive }) => alive)).toEqual([true, true])
+    network.clock.advance(2 * HOUR)
+    expect((await browser.session.fetch(PING)).status).toBe(200)
+    expect((await session.fetch(PING)).status).toBe(200)
+    for (const overrides of [{}, { clientMetadata }]) {
+      const next = await browser.openTab(overrides)
+      expect((await next.session.fetch(PING)).status).toBe(200)
+    }
+    expect(refreshes(network)).toBe(2)
+    network.assertClean()
+  })
+
   test('do not finish each other’s sign-ins (STO-07)', async () => {
     const { client_uri: _, ...clientMetadata } = OTHER
     const network = createFakeNetwork()

@@ -23,7 +23,9 @@ export const loseAnswer = (): Handler => async (_request, next) => {
 /** The request never arrives and nothing ever comes back; ends only when the client aborts. */
 export const hang = (): Handler => () => new Promise<never>(() => {})
 
-/** Resolves when the first request is being held. */
+export interface Hold {
+  readonly handler: Handler
+  /** Resolves when the first request is being held. */
   readonly reached: Promise<void>
   /** Lets everything held, and all that follows, through. */
   release(): void
