@@ -30,14 +30,9 @@ export async function createResourceRequest(
   init: RequestInit = {},
 ): Promise<ResourceRequest> {
   if (input instanceof Request) {
-    const { url, method, headers, signal } = input
-    return createResourceRequest(pds, url, {
-      method,
-      headers,
-      signal,
-      body: input.body && (await input.blob()),
-      ...init,
-    })
+    const { url, method, headers, signal, cache, keepalive } = input
+    const body = input.body && (await input.blob())
+    return createResourceRequest(pds, url, { method, headers, signal, cache, keepalive, body, ...init })
   }
   const url = resolveResourceUrl(pds, String(input))
   const headers: Record<string, string> = Object.create(null)
@@ -74,16 +69,25 @@ async function createRepeatableBody(body: BodyInit, headers: Record<string, stri
   return response.blob()
 }
 
+const errors = new WeakMap<Response, Promise<string | undefined>>()
+
 /**
  * The OAuth error of a PDS's answer: from `WWW-Authenticate`, or from the body where CORS hides that header
- * (RFC 9449 §7.1).
+ * (RFC 9449 §7.1). Read once, however often it is asked for.
  */
-export async function readResourceError(response: Response): Promise<string | undefined> {
+export function readResourceError(response: Response): Promise<string | undefined> | undefined {
   const { status, headers } = response
   if (status !== 401 && !(status === 400 && headers.has('dpop-nonce'))) return undefined
-  const error = parseDpopChallenge(headers.get('www-authenticate'))?.error
-  if (error !== undefined) return error
+  const error = errors.get(response) ?? findError(response)
+  errors.set(response, error)
+  return error
+}
+
+async function findError(response: Response): Promise<string | undefined> {
+  const { headers } = response
+  const challenge = parseDpopChallenge(headers.get('www-authenticate'))
+  if (challenge?.error !== undefined) return challenge.error
   const peek = readText(response.clone(), PEEK_BYTES, response.url).catch(() => '')
-  const { error: named } = Object(parseJson({ headers, text: (await within(peek, PEEK_MS)) ?? '' }))
-  return typeof named === 'string' ? named : undefined
+  const { error } = Object(parseJson({ headers, text: (await within(peek, PEEK_MS)) ?? '' }))
+  return typeof error === 'string' ? error : undefined
 }

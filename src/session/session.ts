@@ -340,17 +340,18 @@ export class Session {
   async #runRefresh(urgency: RefreshUrgency): Promise<void> {
     // Not before the caller has stored the promise: `status` and the listeners look at it.
     await undefined
+    this.#assertUsable()
+    const { tokens, server } = this.#record
+    if (!tokens.refreshToken) throw oauthError('session_ended', { did: this.did, reason: 'expired' })
     try {
-      this.#assertUsable()
-      const { tokens, server } = this.#record
-      if (!tokens.refreshToken) throw oauthError('session_ended', { did: this.did, reason: 'expired' })
       if (globalThis.navigator?.onLine === false) throw networkFailed(server.tokenEndpoint)
       this.#hooks.onChange()
       const guarded = await refreshByGuard(this.#context, this.#record, urgency)
       this.#adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
       this.#failure = undefined
     } catch (error) {
-      if (isOAuthError(error, 'session_ended')) await this.#reread({ ...this.#record, ended: 'revoked' })
+      if (isOAuthError(error, 'session_ended'))
+        await this.#reread({ ...this.#record, ended: this.#record.ended ?? 'revoked' })
       // A token that is still good leaves the session as it stands.
       else if (isOAuthError(error) && (urgency !== 'ahead' || this.#expiresInMs() <= 0)) this.#failure = error
       throw error

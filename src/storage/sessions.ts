@@ -61,11 +61,20 @@ export function createSessionStore(
     return usable ? record : undefined
   }
 
+  /** An account's session stands under its DID, and beside it where another client's already does. */
+  async function find(did: string): Promise<[key: string, value: unknown]> {
+    const value = await storage.get('sessions', did)
+    if (!isForeign((Object(value) as Partial<Row>).record)) return [did, value]
+    const key = `${did} ${clientId}`
+    return [key, await storage.get('sessions', key)]
+  }
+
   return {
-    load: async (did) => parse(await storage.get('sessions', did), did),
+    load: async (did) => parse((await find(did))[1], did),
     async loadAll(onUnreadable) {
       const records: SessionRecord[] = []
-      for (const [did, value] of await storage.entries('sessions')) {
+      for (const [key, value] of await storage.entries('sessions')) {
+        const did = key.split(' ', 1)[0] ?? ''
         const { version, record, signedOutAt } = Object(value) as Partial<Row>
         const stored = parse(value, did)
         if (typeof stored === 'object') records.push(stored)
@@ -76,7 +85,7 @@ export function createSessionStore(
         )
           continue
         else {
-          await storage.remove('sessions', [did])
+          await storage.remove('sessions', [key])
           if (!stored) onUnreadable(did)
         }
       }
@@ -85,7 +94,8 @@ export function createSessionStore(
     async update(did, change) {
       let before: StoredSession
       let after: StoredSession
-      await storage.update('sessions', did, (value) => {
+      const [key] = await find(did)
+      await storage.update('sessions', key, (value) => {
         before = parse(value, did)
         after = change(before) ?? before
         if (after === before) return value
