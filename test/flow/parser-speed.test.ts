@@ -11,7 +11,7 @@ import {
   REDIRECT_URI,
 } from '../support/network.ts'
 
-const LIMIT_MS = 20
+const LIMIT_MS = 500
 const SIZE = 100_000
 
 let network: FakeNetwork
