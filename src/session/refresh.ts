@@ -206,8 +206,7 @@ function isSame(a: SessionRecord, b: SessionRecord): boolean {
 
 function requireUsable(stored: StoredSession, { did }: SessionRecord): SessionRecord {
   if (typeof stored === 'object' && !stored.ended) return stored
-  throw oauthError('session_ended', {
-    did,
-    reason: typeof stored === 'object' ? 'refresh_rejected' : 'signed_out',
-  })
+  const ended = typeof stored === 'object' ? stored.ended : undefined
+  const named = ended === 'expired' || ended === 'rotation_lost' ? ended : 'refresh_rejected'
+  throw oauthError('session_ended', { did, reason: ended ? named : 'signed_out' })
 }
