@@ -81,7 +81,7 @@ test('the program prints where the network is, and is gone after SIGTERM with no
   })
   expect(run).toMatchObject({ code: 0, signal: null, errors: '', left: [] })
   await expect(connectNetwork(control)).rejects.toThrow('fetch failed')
-}, 60_000)
+}, 120_000)
 
 test('a network in a process of its own does not keep its parent alive, and ends when that is killed', async () => {
   let control = ''
@@ -98,4 +98,4 @@ test('a network in a process of its own does not keep its parent alive, and ends
   })
   expect(run).toMatchObject({ signal: 'SIGKILL', left: [] })
   await expect(connectNetwork(control)).rejects.toThrow('fetch failed')
-}, 60_000)
+}, 120_000)
