@@ -4,8 +4,7 @@ import { launch } from './launch.ts'
 import type { Browser, Context, ContextOptions } from './page.ts'
 
 export type { Engine } from './find.ts'
-export { launch } from './launch.ts'
-export type { Browser, Context, Page } from './page.ts'
+export type { Context, Page } from './page.ts'
 
 /** The engines the tests of this run go through. */
 export const engines: readonly Engine[] = findEngines()
