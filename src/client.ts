@@ -83,7 +83,8 @@ export interface OAuthClient {
   switchAccount(did: string): Promise<Session>
 
   /**
-   * Forgets an account here and in all tabs, and asks its server to forget it too, for which nothing waits.
+   * Forgets an account here and in all tabs at once, then asks its server to forget it too. That may take five seconds and
+   * may fail; nothing depends on it.
    *
    * @param did - Default: the account in use.
    */

@@ -78,6 +78,8 @@ export function createSessionStore(
         const { version, record, signedOutAt } = Object(value) as Partial<Row>
         const stored = parse(value, did)
         if (typeof stored === 'object') records.push(stored)
+        // What holds a key comes out as null in WebKit's shared workers: it is not theirs to remove.
+        else if (value === null) onUnreadable(did)
         else if (
           Number(version) > VERSION ||
           isForeign(record) ||
