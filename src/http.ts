@@ -49,12 +49,14 @@ export async function fetchBounded(
   const stop = new AbortController()
   const timer = setTimeout(() => stop.abort(), timeoutMs)
   const either = signal ? AbortSignal.any([stop.signal, signal]) : stop.signal
+  // A POST is not answered from a cache; with `no-store` Chromium would ask for its preflight every time.
+  const cache = init.method === 'POST' ? 'default' : 'no-store'
   const exchange = async () => {
     // Without a prototype, nothing that a script put on Object.prototype reaches fetch.
     const response = await fetch(url, {
       __proto__: null,
       ...SAFE_INIT,
-      cache: 'no-store',
+      cache,
       ...init,
       signal: either,
     } as RequestInit)

@@ -31,7 +31,7 @@ import {
 } from './storage/authorizations.ts'
 import { abortable, within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
-import type { AuthorizationServer, DpopKey, PendingAuthorization, SessionRecord } from './types.ts'
+import type { AuthorizationServer, DpopKey, DpopNonce, PendingAuthorization, SessionRecord } from './types.ts'
 
 export interface SignInOptions {
   /** Scope to ask for, all of it declared in the client metadata. Default: the client's `scope`. */
@@ -221,7 +221,8 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
   try {
     const account = await verifySubject(issued.sub, pending, rechecked, fresh)
     const record = createSessionRecord(issued, pending, account, now())
-    const stored = await runStep(context, 'store_session', () => storeSession(record, context))
+    const nonce = dpop.nonces.entry(record.pds)
+    const stored = await runStep(context, 'store_session', () => storeSession(record, nonce, context))
     return await context.use(stored, dpop)
   } catch (reason) {
     await revokeTokens(fetch, pending, issued.tokens, dpop)
@@ -232,10 +233,12 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
 /** The session that a new one replaces is ended where it began, with its own key; nothing waits for that. */
 async function storeSession(
   record: SessionRecord,
+  nonce: DpopNonce | undefined,
   { fetch, session }: SignInContext,
 ): Promise<SessionRecord> {
   const { did } = record
   const { before, after } = await session.sessions.update(did, () => record)
+  session.storage.update('nonces', did, () => nonce).catch(() => {})
   session.announce({ type: 'session', did })
   if (typeof before === 'object')
     void revokeTokens(fetch, before, before.tokens, createDpopContext(before.dpopKey, session))

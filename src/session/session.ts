@@ -349,6 +349,7 @@ export class Session {
       const guarded = await refreshByGuard(this.#context, this.#record, urgency)
       this.#adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
       this.#failure = undefined
+      this.#saveNonce()
     } catch (error) {
       if (isOAuthError(error, 'session_ended'))
         await this.#reread({ ...this.#record, ended: this.#record.ended ?? 'revoked' })
