@@ -398,6 +398,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   /** A page that slept, or was offline, or is going to sleep. */
   async function wake({ type }: Event): Promise<void> {
+    // WebKit keeps a page that is left with the transaction it has just begun, and holds up those of the next page.
+    if (type === 'visibilitychange' && document.visibilityState === 'hidden') return
     const context = await open()
     context.leaving = type === 'pagehide'
     if (context.leaving) return
