@@ -217,7 +217,7 @@ test.each([
 )
 
 describe('a database', () => {
-  test('that is deleted under the page is let go, and what is in use is written again (K07, N12)', async () => {
+  test('that is deleted under the page is let go, and what is in use is written again (N12)', async () => {
     const client = openClient()
     const session = await signIn(client)
     await unblocked(indexedDB.deleteDatabase(name))

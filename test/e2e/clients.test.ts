@@ -29,7 +29,7 @@ afterAll(async () => {
 })
 
 describe.each(xrpcClients)('%s, given a session made in Node,', (name, open) => {
-  test('asks a real server who is signed in (RS-01)', async () => {
+  test('asks a real server who is signed in', async () => {
     expect(await open(session).getHandle()).toBe(alice.handle)
   })
 

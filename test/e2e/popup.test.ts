@@ -158,7 +158,7 @@ describe.each(engines)('$name', (engine) => {
       expect(await network.log.entries({ path: '/oauth/token' })).toEqual([])
     }))
 
-  test('keeps the session when the page that opened the popup is gone (U05, U09)', () =>
+  test('keeps the session when the page that opened the popup is gone (U05)', () =>
     inContext(async (context) => {
       const page = await context.newPage()
       await open(page, app.origin)

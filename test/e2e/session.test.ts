@@ -134,7 +134,7 @@ describe.each(engines)('$name', (engine) => {
     ])
   })
 
-  test('replaces its tokens in one round, and those it had are worth nothing (REF-01, REF-02)', async () => {
+  test('replaces its tokens in one round, sends no refresh token twice, and the next page has the new ones (REF-02, I01)', async () => {
     await signInOnly(alice)
     expect(await request(page)).toBe('200')
     await network.log.clear()
@@ -166,7 +166,7 @@ describe.each(engines)('$name', (engine) => {
     expect(await network.log.entries(refreshing)).toMatchObject([{ status: 200 }])
   })
 
-  test('signs out, and the server refuses the refresh token even to the key it belongs to (REV-01, REV-02, REV-03)', async () => {
+  test('signs out, and the server refuses the refresh token even to the key it belongs to (REV-03)', async () => {
     await signInOnly(carol)
     await network.log.clear()
     const row = { database, did: carol.did }
@@ -253,7 +253,7 @@ describe.each(engines)('$name', (engine) => {
       }
     }
 
-    test('is there after a restart of the browser, and a refresh with nothing cached takes two rounds (DPOP-21, K12)', async () => {
+    test('is there after a restart of the browser, and a refresh with nothing cached takes two rounds (DPOP-21)', async () => {
       await inProfile(async (page) => {
         await open(page, app.origin)
         await signIn(page, network, alice)

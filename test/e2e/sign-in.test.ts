@@ -104,7 +104,7 @@ describe.each(engines)('$name', (engine) => {
       expect(await request(page)).toBe('200')
     }))
 
-  test('keeps whoever was signed in when a second sign-in is denied at the server (CB-05, SCOPE-16)', () =>
+  test('keeps whoever was signed in when a second sign-in is denied at the server (CB-05)', () =>
     inContext(async (context) => {
       const page = await context.newPage()
       await open(page, app.origin)
@@ -185,7 +185,7 @@ describe.each(engines)('$name', (engine) => {
       expect(await request(page)).toBe('200')
     }))
 
-  test('leaves an answer alone that belongs to a sign-in of another profile (K14, CB-01)', () =>
+  test('leaves an answer alone that belongs to a sign-in of another profile (K14)', () =>
     inContext(async (context) => {
       const page = await context.newPage()
       await open(page, app.origin)

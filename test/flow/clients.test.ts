@@ -14,7 +14,7 @@ describe.each(xrpcClients)('%s, given the session as it is,', (_name, open) => {
     network.assertClean()
   })
 
-  test('calls a procedure with a JSON body (RS-08)', async () => {
+  test('calls a procedure with a JSON body', async () => {
     const { network, session } = await signedIn()
     const uri = `at://${ALICE.did}/${COLLECTION}/3jzfcijpj2z2a`
     const createRecord = method('com.atproto.repo.createRecord')
@@ -34,7 +34,7 @@ describe.each(xrpcClients)('%s, given the session as it is,', (_name, open) => {
     network.assertClean()
   })
 
-  test('uploads bytes, also when they have to be sent twice (RS-08, DPOP-18)', async () => {
+  test('uploads bytes, also when they have to be sent twice (DPOP-18)', async () => {
     const { network, session } = await signedIn()
     const bytes = crypto.getRandomValues(new Uint8Array(4096))
     const uploadBlob = method('com.atproto.repo.uploadBlob')
