@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -76,6 +76,8 @@ const stepLimit = 15 * 60_000
 
 const tally = { passed: 0, failed: 0, skipped: 0 }
 const summary = []
+/** What failed, and where. */
+const failures = []
 
 async function steps(commands) {
   for (const [command, ...args] of commands) {
@@ -100,14 +102,14 @@ async function vitest(project, args) {
   const code = await run('vitest', ['run', `--project=${project}`, ...reporters, ...filter], {
     limit: stepLimit,
   })
-  const { passed = 0, failed = 0, skipped = 0 } = outcome(file, code)
+  const { passed = 0, failed = 0, skipped = 0 } = outcome(project, file, code)
   tally.passed += passed
   tally.failed += failed
   tally.skipped += skipped
   note(project, started, sentence({ passed, failed, skipped }))
 }
 
-function outcome(file, code) {
+function outcome(project, file, code) {
   // Without a report Vitest ended before its tests did, or found none.
   if (!existsSync(file)) return code === 0 ? {} : { failed: 1 }
   const report = JSON.parse(readFileSync(file, 'utf8'))
@@ -119,6 +121,15 @@ function outcome(file, code) {
       status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
   )
   const failed = report.numFailedTests + broken.length
+  for (const { name, assertionResults } of report.testResults) {
+    for (const { status, fullName, failureMessages } of assertionResults) {
+      if (status === 'failed')
+        failures.push(
+          `${project}: ${relative(root, name)}: ${fullName}\n  ${failureMessages[0]?.split('\n')[0]}`,
+        )
+    }
+  }
+  for (const { name, message } of broken) failures.push(`${project}: ${relative(root, name)}: ${message}`)
   return { passed, skipped, failed: failed === 0 && code !== 0 ? 1 : failed }
 }
 
@@ -133,7 +144,7 @@ function note(title, started, result) {
 
 /** The last line counts tests; a build or check that failed is one failure in it. */
 function report({ tests }) {
-  console.log(`\n${summary.join('\n')}\n`)
+  console.log(`\n${[...failures, ...summary].join('\n')}\n`)
   if (tests || tally.failed > 0) console.log(sentence(tally))
   return tally.failed === 0 && (tally.passed > 0 || !tests)
 }
