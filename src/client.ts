@@ -398,11 +398,10 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   /** A page that slept, or was offline, or is going to sleep. */
   async function wake({ type }: Event): Promise<void> {
-    // WebKit keeps a page that is left with the transaction it has just begun, and holds up those of the next page.
+    if (type === 'pagehide') return shared?.storage.suspend()
     if (type === 'visibilitychange' && document.visibilityState === 'hidden') return
+    shared?.storage.resume()
     const context = await open()
-    context.leaving = type === 'pagehide'
-    if (context.leaving) return
     const stored = await context.sessions.loadAll(() => {}).catch(() => [])
     for (const record of stored) accounts.open(record)
     for (const session of accounts.all()) {

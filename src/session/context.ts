@@ -14,8 +14,6 @@ export interface SessionContext extends DpopSource {
   fetch: Fetch
   allowHttp: boolean
   clientId: string
-  /** The page is going away: what is begun now may not be finished. */
-  leaving?: boolean
   /** A service worker that does not guard refreshes. */
   unguarded?: ServiceWorker
   announce(announcement: Announcement): void

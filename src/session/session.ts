@@ -188,7 +188,7 @@ export class Session {
     this.#assertUsable()
     const expiresInMs = this.#expiresInMs()
     if (expiresInMs <= 0) await abortable(this.#refresh('due'), signal)
-    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh() && !this.#context.leaving) {
+    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh() && !this.#context.storage.suspended) {
       this.#refresh('ahead').catch(() => {})
     }
 

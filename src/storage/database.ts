@@ -26,6 +26,10 @@ export interface Storage {
   update(store: StoreName, key: string, change: (current: unknown) => unknown): Promise<unknown>
   /** Deletes many values in one transaction. */
   remove(store: StoreName, keys: readonly string[]): Promise<void>
+  /** Holds everything until `resume()`, for a page that leaves and would keep other tabs waiting for it. */
+  suspend(): void
+  resume(): void
+  readonly suspended: boolean
   close(): void
 }
 
@@ -53,6 +57,10 @@ export async function openStorage(
 
 function createDatabase(name: string): Storage {
   let connection: Promise<IDBPDatabase> | undefined
+  /** Transactions that cannot end without this page. */
+  const unfinished = new Set<Abortable>()
+  let resumed: Promise<void> | undefined
+  let resume = () => {}
 
   function connected(): Promise<IDBPDatabase> {
     connection ??= open(name, () => (connection = undefined))
@@ -71,6 +79,7 @@ function createDatabase(name: string): Storage {
   async function run<T>(operation: string, work: (db: IDBPDatabase) => Promise<T>): Promise<T> {
     for (let attempts = 2; ; ) {
       try {
+        await resumed
         return await work(await connected())
       } catch (cause) {
         if (cause instanceof Error && cause.name === 'OAuthError') throw cause
@@ -86,17 +95,36 @@ function createDatabase(name: string): Storage {
   return {
     tier: 'indexeddb',
     close,
-    get: (store, key) => run('read', (db) => db.get(store, key)),
+    suspend() {
+      resumed ??= new Promise((resolve) => {
+        resume = resolve
+      })
+      for (const transaction of unfinished) abort(transaction)
+    },
+    resume() {
+      resumed = undefined
+      resume()
+    },
+    get suspended() {
+      return resumed !== undefined
+    },
+    get: (store, key) =>
+      run('read', async (db) => {
+        const transaction = db.transaction(store)
+        return finish(transaction, transaction.store.get(key))
+      }),
     entries: (store) =>
       run('read', async (db) => {
         const transaction = db.transaction(store)
-        const [keys, values] = await Promise.all([transaction.store.getAllKeys(), transaction.store.getAll()])
+        const { store: objects } = transaction
+        const answers = Promise.all([objects.getAllKeys(), objects.getAll()])
+        const [keys, values] = await finish(transaction, answers)
         return keys.map((key, index) => [String(key), values[index]])
       }),
     remove: (store, keys) =>
       run('write', async (db) => {
         const transaction = db.transaction(store, 'readwrite')
-        await Promise.all([...keys.map((key) => transaction.store.delete(key)), transaction.done])
+        await finish(transaction, Promise.all(keys.map((key) => transaction.store.delete(key))))
       }),
     update: (store, key, change) =>
       run('write', async (db) => {
@@ -104,23 +132,42 @@ function createDatabase(name: string): Storage {
         const transaction = db.transaction(store, 'readwrite', { durability })
         // Rejects with what aborted the transaction; awaited below, or superseded by the error that caused it.
         transaction.done.catch(() => {})
+        unfinished.add(transaction)
         try {
           const current = await transaction.store.get(key)
           const next = change(current)
-          if (next === undefined) await transaction.store.delete(key)
-          else if (next !== current) await transaction.store.put(next, key)
-          await transaction.done
+          const { store: objects } = transaction
+          if (next === undefined) await finish(transaction, objects.delete(key))
+          else await finish(transaction, next === current ? undefined : objects.put(next, key))
           return current
         } catch (cause) {
-          try {
-            transaction.abort()
-          } catch {
-            // Already over.
-          }
+          abort(transaction)
           throw cause
+        } finally {
+          unfinished.delete(transaction)
         }
       }),
   }
+}
+
+type Abortable = Pick<IDBTransaction, 'abort'>
+
+function abort(transaction: Abortable): void {
+  try {
+    transaction.abort()
+  } catch {
+    // Already over.
+  }
+}
+
+/** Commits without waiting for the answer: a page that leaves now holds up nobody. */
+async function finish<T>(
+  transaction: { commit(): void; readonly done: Promise<void> },
+  answer: T | Promise<T>,
+): Promise<T> {
+  transaction.commit()
+  const [value] = await Promise.all([answer, transaction.done])
+  return value
 }
 
 async function open(name: string, onClosed: () => void): Promise<IDBPDatabase> {

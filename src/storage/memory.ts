@@ -8,8 +8,18 @@ export function createMemoryStorage(): Storage {
     stores.set(name, store)
     return store
   }
+  let suspended = false
   return {
     tier: 'memory',
+    suspend() {
+      suspended = true
+    },
+    resume() {
+      suspended = false
+    },
+    get suspended() {
+      return suspended
+    },
     close() {},
     get: async (store, key) => open(store).get(key),
     entries: async (store) => [...open(store)],

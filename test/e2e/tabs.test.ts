@@ -81,7 +81,7 @@ describe.each(engines)('$name', (engine) => {
     return opened
   }
 
-  test('makes one token request for two tabs that need a new token at the same time (REF-04, I02)', async () => {
+  test('makes one token request for two tabs that need a new token at the same time (REF-04)', async () => {
     const [one, two] = await openTabsWithExpiredToken()
     const hold = await network.hold(refreshing)
     await startRequest(one)
@@ -94,7 +94,7 @@ describe.each(engines)('$name', (engine) => {
     expect(await network.log.entries(refreshing)).toMatchObject([{ status: 200 }])
   })
 
-  test('lets a tab use the tokens that another tab has fetched meanwhile (REF-13)', async () => {
+  test('lets a tab use the tokens that another tab has fetched meanwhile (REF-04)', async () => {
     const [one, two] = await openTabsWithExpiredToken()
     expect(await request(one)).toBe('200')
     expect(await request(two)).toBe('200')
@@ -103,7 +103,7 @@ describe.each(engines)('$name', (engine) => {
     expect(await network.log.entries(refreshing)).toHaveLength(1)
   })
 
-  test('knows in every other tab that a tab was closed in the middle of its refresh, and says so (I03, I04)', async () => {
+  test('knows in every other tab that a tab was closed in the middle of its refresh, and says so (I04)', async () => {
     const [one, two] = await openTabsWithExpiredToken()
     const hold = await network.hold(refreshing)
     await startRequest(one)
@@ -214,5 +214,26 @@ describe.each(engines)('$name', (engine) => {
     await two.back()
     await two.waitFor(() => window.app.client.status === 'signed-out')
     expect(await statusOf(two)).toBe('signed-out')
+  })
+
+  test('keeps no other tab waiting when it leaves in the middle of a write (L03)', async () => {
+    const [one, two] = await openTabs()
+    await two.start(
+      ({ url, did }) => {
+        for (let delay = 0; delay < 30; delay++) setTimeout(() => window.app.client.switchAccount(did), delay)
+        location.assign(url)
+      },
+      { url: `${app.origin}/blank`, did: alice.did },
+    )
+    await two.waitUrl(/blank/)
+    await one.start(() => {
+      const { app } = window
+      void app.client.signOut().then(() => {
+        app.answer = 'signed out'
+      })
+    })
+    expect(await answer(one)).toBe('signed out')
+    await two.back()
+    await two.waitFor(() => window.app.client.status === 'signed-out')
   })
 })
