@@ -190,7 +190,8 @@ async function endSession(
   const tokens = { ...record.tokens, accessToken: '', refreshToken: undefined }
   await sessions
     .update(did, (stored) =>
-      typeof stored === 'object' && isSame(stored, record)
+      // An account that has moved, too, is refused by its old server.
+      typeof stored === 'object' && isSame(stored, record) && !stored.ended
         ? { ...stored, tokens, ended, refreshAttempt: undefined }
         : undefined,
     )

@@ -351,8 +351,10 @@ export class Session {
       this.#failure = undefined
       this.#saveNonce()
     } catch (error) {
-      if (isOAuthError(error, 'session_ended'))
+      if (isOAuthError(error, 'session_ended')) {
         await this.#reread({ ...this.#record, ended: this.#record.ended ?? 'revoked' })
+        if (this.status === 'moved') this.#assertUsable()
+      }
       // A token that is still good leaves the session as it stands.
       else if (isOAuthError(error) && (urgency !== 'ahead' || this.#expiresInMs() <= 0)) this.#failure = error
       throw error
@@ -362,7 +364,8 @@ export class Session {
   /** Adopts what is stored. @param over - Stands for it where storage has nothing newer: it may not have been written. */
   async #reread(over?: SessionRecord): Promise<void> {
     const stored = await this.#context.sessions.load(this.did).catch(() => undefined)
-    const same = typeof stored === 'object' && stored.tokens.accessToken === over?.tokens.accessToken
-    this.#adopt(!stored || same ? over : stored)
+    const older =
+      typeof stored === 'object' && !stored.ended && stored.tokens.accessToken === over?.tokens.accessToken
+    this.#adopt(!stored || older ? over : stored)
   }
 }

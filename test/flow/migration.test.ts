@@ -48,6 +48,24 @@ describe('an account that has moved to another server', () => {
     network.assertClean()
   })
 
+  test('is no less moved when its old server refuses a refresh that was on its way (REF-14)', async () => {
+    const { network, client, session } = await settled()
+    network.moveAccount(ALICE.did, PDS2)
+    network.clock.advance(HOUR + MINUTE)
+    network.on(at.resource, faults.answer({}))
+    const held = faults.hold()
+    const refuse = faults.answer({ error: 'invalid_grant' }, { status: 400 })
+    network.on(at.refresh, (request, next) => held.handler(request, async () => refuse(request, next)))
+    const refresh = failureOf(network, session.refresh())
+    await held.reached
+    await session.fetch(PING)
+    await vi.waitFor(() => expect(client.accounts).toMatchObject([{ status: 'moved' }]))
+    held.release()
+    expect((await refresh).code).toBe('account_moved')
+    expect(client.accounts).toMatchObject([{ status: 'moved', movedTo: PDS2 }])
+    network.assertClean()
+  })
+
   test('signs in at the new server by its DID, and is the same account here (REF-14)', async () => {
     const { network, client, session } = await settled()
     network.moveAccount(ALICE.did, PDS2)
