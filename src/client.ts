@@ -268,6 +268,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     if (checking.has(did)) return
     checking.add(did)
     try {
+      if (!(await claimCheck(record))) return
       const { checkAuthority } = await loadSignIn()
       const change = await checkAuthority(record, { ...stepContext({}), onProgress() {} })
       await patch(session, change)
@@ -278,6 +279,18 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     } finally {
       checking.delete(did)
     }
+  }
+
+  /** Whether it is this tab that looks: of those that want to at the same time, one does. */
+  async function claimCheck({ did, verifiedAt }: SessionRecord): Promise<boolean> {
+    const { sessions } = await open()
+    let mine = true
+    const { after } = await sessions.update(did, (stored) => {
+      mine = !stored || (typeof stored === 'object' && stored.verifiedAt === verifiedAt)
+      return mine && typeof stored === 'object' ? { ...stored, verifiedAt: now() } : undefined
+    })
+    if (typeof after === 'object') accounts.open(after)
+    return mine
   }
 
   // What all of it shares
