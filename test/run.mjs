@@ -55,6 +55,14 @@ const tasks = {
     await vitest('e2e', args)
     return report({ tests: true })
   },
+  /** Random schedules of what may happen to an app: `--count 20`, or `--seed N` to replay one; `--engine NAME`. */
+  async chaos(args) {
+    await installEngines()
+    await steps(build)
+    process.env.SIGNET_CHAOS = args.join(' ')
+    await vitest('e2e', ['test/e2e/chaos.test.ts'], { limit: undefined })
+    return report({ tests: true })
+  },
   async check() {
     await steps(build)
     await steps(checks)
@@ -64,6 +72,13 @@ const tasks = {
     await installEngines()
     endsWhenInterrupted = true
     return (await run('node', ['examples/demo.ts', ...args])) === 0
+  },
+  async bench(args) {
+    await installEngines()
+    await steps(build)
+    if (tally.failed > 0) return report({ tests: false })
+    endsWhenInterrupted = true
+    return (await run('node', ['test/bench/main.ts', ...args])) === 0
   },
   async setup() {
     await installEngines()
@@ -90,7 +105,7 @@ async function steps(commands) {
 }
 
 /** Runs one project of vite.config.ts and counts from the report it leaves, which `test/.results` keeps. */
-async function vitest(project, args) {
+async function vitest(project, args, { limit } = { limit: stepLimit }) {
   const filtered = args.length > 0
   const folder = filtered ? join(results, 'filtered') : results
   const file = join(folder, `${project}.json`)
@@ -99,9 +114,7 @@ async function vitest(project, args) {
   const started = heading(`tests: ${project}`)
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`]
   const filter = filtered ? ['--passWithNoTests', ...args] : []
-  const code = await run('vitest', ['run', `--project=${project}`, ...reporters, ...filter], {
-    limit: stepLimit,
-  })
+  const code = await run('vitest', ['run', `--project=${project}`, ...reporters, ...filter], { limit })
   const { passed = 0, failed = 0, skipped = 0 } = outcome(project, file, code)
   tally.passed += passed
   tally.failed += failed

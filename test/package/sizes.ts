@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { build, type Rolldown } from 'vite'
+import { build, type Plugin, type Rolldown } from 'vite'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const readme = `${root}/README.md`
@@ -19,20 +19,25 @@ export interface Sizes {
   restore: number
 }
 
-export async function measureSizes(): Promise<Sizes> {
+export function measureSizes(): Promise<Sizes> {
+  return measureBundle(
+    `import * as signet from ${JSON.stringify(`${root}/dist/index.js`)}\nconsole.log(signet)`,
+  )
+}
+
+/** Bundles a module, given by its source, as an app is bundled. */
+export async function measureBundle(source: string, plugins: Plugin[] = []): Promise<Sizes> {
   const entry = '\0entry'
   const output = (await build({
     configFile: false,
     logLevel: 'silent',
     root,
     plugins: [
+      ...plugins,
       {
         name: 'entry',
         resolveId: (id) => (id === 'entry' ? entry : undefined),
-        load: (id) =>
-          id === entry
-            ? `import * as signet from ${JSON.stringify(`${root}/dist/index.js`)}\nconsole.log(signet)`
-            : undefined,
+        load: (id) => (id === entry ? source : undefined),
       },
     ],
     build: {
