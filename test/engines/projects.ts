@@ -67,7 +67,7 @@ export const projects: TestProjectInlineConfiguration[] = [
       environment: 'node',
       include: ['test/e2e/**/*.test.ts'],
       globalSetup: 'test/engines/fixture.ts',
-      fileParallelism: false,
+      maxWorkers: 2,
       testTimeout: 120_000,
       hookTimeout: 120_000,
     },
