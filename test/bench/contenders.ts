@@ -9,8 +9,8 @@ export interface Contender {
   package: string
   /** What it keeps between page loads only to save requests, or to save the server's nonce. */
   caches: { database?: string; stores?: string[]; item?: string }
-  /** Modules with all of it, and with what a page needs that only restores a session. */
-  entries: { whole: string; restore: string }
+  /** Modules with all of it, with what a page needs that only restores a session, and one that makes a client. */
+  entries: { whole: string; restore: string; server: string }
 }
 
 export const contenderNames = ['signet', 'reference', 'atcute'] as const
@@ -20,6 +20,17 @@ function importing(names: string[], from: string): string {
   const list = names.join(', ')
   return `import { ${list} } from ${JSON.stringify(from)}\nconsole.log(${list})\n`
 }
+
+const metadata = JSON.stringify({
+  client_id: 'https://app.example.com/oauth-client-metadata.json',
+  redirect_uris: ['https://app.example.com/'],
+  scope: 'atproto',
+  grant_types: ['authorization_code', 'refresh_token'],
+  response_types: ['code'],
+  token_endpoint_auth_method: 'none',
+  application_type: 'web',
+  dpop_bound_access_tokens: true,
+})
 
 const signetEverything = `import * as signet from ${JSON.stringify(`${root}/dist/index.js`)}\nconsole.log(signet)\n`
 const referenceClient = importing(['BrowserOAuthClient'], '@atproto/oauth-client-browser')
@@ -38,7 +49,12 @@ export const contenders: readonly Contender[] = [
     name: 'signet',
     package: 'atproto-signet',
     caches: { database: 'signet:default', stores: ['nonces'] },
-    entries: { whole: signetEverything, restore: signetEverything },
+    entries: {
+      whole: signetEverything,
+      restore: signetEverything,
+      server: `import { createOAuthClient } from ${JSON.stringify(`${root}/dist/index.js`)}
+createOAuthClient({ clientMetadata: ${metadata} }).getServerSnapshot()`,
+    },
   },
   {
     name: 'reference',
@@ -53,7 +69,12 @@ export const contenders: readonly Contender[] = [
         'protectedResourceMetadataCache',
       ],
     },
-    entries: { whole: referenceClient, restore: referenceClient },
+    entries: {
+      whole: referenceClient,
+      restore: referenceClient,
+      server: `import { BrowserOAuthClient } from '@atproto/oauth-client-browser'
+new BrowserOAuthClient({ clientMetadata: ${metadata}, handleResolver: 'https://resolver.example.com' })`,
+    },
   },
   {
     name: 'atcute',
@@ -65,6 +86,8 @@ export const contenders: readonly Contender[] = [
         // It leaves looking up identities to a package of its own.
         importing(atcuteResolvers, '@atcute/identity-resolver'),
       restore: importing(atcuteSession, '@atcute/oauth-browser-client'),
+      server: `import { configureOAuth } from '@atcute/oauth-browser-client'
+configureOAuth({ metadata: { client_id: 'https://app.example.com/', redirect_uri: 'https://app.example.com/' }, identityResolver: {} })`,
     },
   },
 ]

@@ -14,6 +14,7 @@ import type { Account } from '../network/network.ts'
 import { startNetworkProcess } from '../network/start.ts'
 import { measureBytes } from './bytes.ts'
 import { drawChart } from './chart.ts'
+import { measureClock, measureKey, measureServer } from './conditions.ts'
 import { type Contender, contenders, versionOf } from './contenders.ts'
 import { formatMarkdown, formatText } from './report.ts'
 import { measureRequests } from './requests.ts'
@@ -27,8 +28,8 @@ const { values: flags } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
 })
 const amounts = flags.quick
-  ? { rounds: 1, requests: 200, bursts: 3, runs: 1, tabs: 4 }
-  : { rounds: 2, requests: 2000, bursts: 9, runs: 5, tabs: 10 }
+  ? { rounds: 1, requests: 200, bursts: 3, runs: 1, tabs: 4, manyTabs: 6 }
+  : { rounds: 2, requests: 2000, bursts: 9, runs: 10, tabs: 10, manyTabs: 50 }
 
 const cleanups: (() => Promise<unknown>)[] = []
 let interruption: NodeJS.Signals | undefined
@@ -81,7 +82,7 @@ async function bench(): Promise<Results> {
 
 async function measure(stage: Stage, contender: Contender): Promise<Result> {
   const { name } = contender
-  const { runs, tabs } = amounts
+  const { runs, tabs, manyTabs } = amounts
   const step = async <T>(title: string, work: Promise<T>): Promise<T> => {
     console.error(`${name}: ${title}`)
     return work
@@ -94,12 +95,16 @@ async function measure(stage: Stage, contender: Contender): Promise<Result> {
     rounds: leastRounds(rounds),
     requests: await step('requests', measureRequests(stage, contender, amounts)),
     tabs: await step(`${tabs} tabs`, measureTabs(stage, contender, runs, tabs)),
+    manyTabs: await step(`${manyTabs} tabs`, measureTabs(stage, contender, Math.ceil(runs / 4), manyTabs)),
     reload: await step('reload', measureReload(stage, contender, runs)),
     reloadGuarded:
       name === 'signet'
         ? await step('reload, guarded', measureReload(stage, contender, runs, { guarded: true }))
         : undefined,
     otherAccount: signedIn === undefined ? 'nobody' : 'Bob',
+    clock: await step('wrong clocks', measureClock(stage, contender)),
+    readableKey: await step('key', measureKey(stage, contender)),
+    server: await step('Node', measureServer(contender)),
     bytes: await step('bytes', measureBytes(contender)),
   }
 }

@@ -10,11 +10,19 @@ export interface Result {
   rounds: Rounds
   requests: Requests
   tabs: Tabs
+  /** Far more than people have open. */
+  manyTabs: Tabs
   reload: Survival
   /** With what keeps a refresh going when its page is gone; `undefined`: the client has none. */
   reloadGuarded: Survival | undefined
   /** Who is signed in when Alice was asked for and the server signs in Bob. */
   otherAccount: 'Bob' | 'nobody'
+  /** On devices whose clocks are hours off. */
+  clock: Survival
+  /** Whether a script on the page could read the private key. */
+  readableKey: boolean
+  /** What comes of making a client in Node. */
+  server: string
   bytes: Sizes
 }
 
@@ -33,6 +41,7 @@ export interface Row {
 
 const number = (value: number | undefined) => (value === undefined ? '–' : String(value))
 const kilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} kB`
+const yesOrNo = (value: boolean) => (value ? 'yes' : 'no')
 const survival = (of: Survival | undefined) => (of ? `${of.survived} of ${of.runs}` : '–')
 const range = (values: readonly number[]) =>
   [...new Set([Math.min(...values), Math.max(...values)])].join('–')
@@ -41,7 +50,7 @@ const ratio = (value: number) => (value < 10 ? value.toFixed(1) : Math.round(val
 
 /** The table, top to bottom. */
 export function rows({ clients }: Results): Row[] {
-  const { tabs } = clients.signet.tabs
+  const { tabs, manyTabs } = clients.signet
   return [
     { label: 'Rounds, click to sign-in page', cell: ({ rounds }) => number(rounds.signIn) },
     { label: 'Rounds, the same after prefetch()', cell: ({ rounds }) => number(rounds.signInPrefetched) },
@@ -69,17 +78,18 @@ export function rows({ clients }: Results): Row[] {
       cell: ({ requests }) => `${Math.round(requests.throughput * 100)} %`,
     },
     {
-      label: `${tabs} tabs wake with one expired token, session survives`,
+      label: `${tabs.tabs} tabs wake with one expired token, session survives`,
       cell: (result) => survival(result.tabs),
     },
     { label: 'Token requests in that', cell: (result) => range(result.tabs.tokenRequests) },
+    { label: `The same with ${manyTabs.tabs} tabs`, cell: (result) => survival(result.manyTabs) },
     { label: 'Page reloaded in mid-refresh, session survives', cell: ({ reload }) => survival(reload) },
     { label: 'The same with the refresh guard', cell: ({ reloadGuarded }) => survival(reloadGuarded) },
-    {
-      label: 'Token sent to a foreign URL',
-      cell: ({ requests }) => (requests.tokenSentElsewhere ? 'yes' : 'no'),
-    },
+    { label: 'Works on devices whose clocks are 5 hours off', cell: ({ clock }) => survival(clock) },
+    { label: 'Private key can be read by a script', cell: ({ readableKey }) => yesOrNo(readableKey) },
+    { label: 'Token sent to a foreign URL', cell: ({ requests }) => yesOrNo(requests.tokenSentElsewhere) },
     { label: 'Asked for Alice, server answers Bob: signed in is', cell: ({ otherAccount }) => otherAccount },
+    { label: 'Client made in Node, to render on a server', cell: ({ server }) => server },
     { label: 'Bytes, all of it', cell: ({ bytes }) => kilobytes(bytes.whole) },
     { label: 'Bytes, page that restores a session', cell: ({ bytes }) => kilobytes(bytes.restore) },
   ]
