@@ -162,7 +162,9 @@ export class OAuthError extends Error {
 
   /** @internal */
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
-    super(`${code} ${JSON.stringify({ __proto__: null, ...facts })}: ${SENTENCES[code]}`, options)
+    // JSON escapes control characters, but not those that turn a line around.
+    const shown = JSON.stringify({ __proto__: null, ...facts }).replace(/\p{Cf}/gu, '')
+    super(`${code} ${shown}: ${SENTENCES[code]}`, options)
     this.code = code
     Object.assign(this, facts)
   }

@@ -8,6 +8,7 @@ export interface EndpointRequest {
   parameters: Record<string, string | undefined>
   /** `undefined` sends no proof: a pushed authorization request may carry `dpop_jkt` instead (RFC 9449 §10.1). */
   dpop: DpopContext | undefined
+  /** For all attempts together. */
   timeoutMs: number
   maxBytes: number
   keepalive?: boolean
@@ -17,22 +18,32 @@ export interface EndpointRequest {
 }
 
 const ERROR_BODY_BYTES = 8192
+/** Parameters that an error answer must not carry on into errors and logs. */
+const SECRETS = ['code', 'code_verifier', 'refresh_token', 'token']
 const MAX_RETRY_AFTER_MS = 86_400_000
 
 /** Makes one form POST to an endpoint of the authorization server and returns its answer, whatever the status. */
 export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<BoundedResponse> {
-  const { url, parameters, dpop, nonceRetries = 1, ...limits } = request
+  const { url, parameters, dpop, nonceRetries = 1, timeoutMs, ...limits } = request
+  let leftMs = timeoutMs
   const given = Object.entries(parameters).filter((entry): entry is [string, string] => !!entry[1])
   const body = String(new URLSearchParams(given))
   const accept = 'application/json'
   const headers = { accept, 'content-type': 'application/x-www-form-urlencoded' }
-  const send = (proof?: string) =>
-    fetchBounded(fetch, url, {
+  const send = async (proof?: string) => {
+    const startedAt = performance.now()
+    const answer = await fetchBounded(fetch, url, {
       ...limits,
+      timeoutMs: leftMs,
       method: 'POST',
       body,
       headers: proof ? { ...headers, dpop: proof } : headers,
     })
+    leftMs = Math.max(0, leftMs - (performance.now() - startedAt))
+    if (answer.status < 400) return answer
+    const secrets = given.flatMap(([name, value]) => (SECRETS.includes(name) ? value : []))
+    return { ...answer, text: secrets.reduce((text, secret) => text.replaceAll(secret, '…'), answer.text) }
+  }
   if (!dpop) return send()
   const readError = (answer: BoundedResponse) => readOAuthError(answer).error
   return sendWithProof(dpop, {

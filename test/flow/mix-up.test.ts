@@ -123,3 +123,16 @@ describe('the redirect URI', () => {
     expect(network.count(at.token)).toBe(0)
   })
 })
+
+test('an issuer that would turn the line around does not get into the message (CB-03)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  const { url } = await client.authorize(ALICE.handle)
+  const callback = new URL(network.approve(url))
+  const answer = new URLSearchParams(callback.hash.slice(1))
+  answer.set('iss', 'https://as.signet.dev\u202e\u200f')
+  callback.hash = String(answer)
+  const error = await failureOf(network, client.handleCallback(callback))
+  expect(error.code).toBe('issuer_mismatch')
+  expect(error.message).not.toMatch(/[\u202e\u200f]/)
+})

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { signInTo } from '../support/client.ts'
+import { createTestClient, signInTo } from '../support/client.ts'
 import {
   ALICE,
   at,
@@ -304,4 +304,31 @@ test('every request of a life omits cookies and referrer, is not cached where it
     if (!path.startsWith('/xrpc/dev.') && method === 'GET') expect(cache).toBe('no-store')
   }
   network.assertClean()
+})
+
+describe('a server that says a secret back to the page', () => {
+  test('in its refusal of a code gets it into no error (STO-01)', async () => {
+    const network = createFakeNetwork()
+    network.on(at.exchange, (request, next) =>
+      faults.oauthError('invalid_grant', { description: `Unknown code ${request.form.code}` })(request, next),
+    )
+    const error = await signInTo(network, createTestClient(network), ALICE.handle).catch(
+      (error: unknown) => error,
+    )
+    expect(error).toMatchObject({ code: 'token_request_failed', oauthErrorDescription: 'Unknown code …' })
+    network.assertNoSecrets(error, 'the error')
+  })
+
+  test('in its refusal of a refresh token gets it into no error (STO-01)', async () => {
+    const { network, session } = await signedInBrowser()
+    network.on(at.refresh, (request, next) =>
+      faults.oauthError('invalid_grant', { description: `Bad token ${request.form.refresh_token}` })(
+        request,
+        next,
+      ),
+    )
+    const error = await session.refresh().catch((error: unknown) => error)
+    expect(error).toMatchObject({ code: 'session_ended' })
+    network.assertNoSecrets(error, 'the error')
+  })
 })
