@@ -276,10 +276,14 @@ function checkRedirectUri(
   { application_type: type }: OAuthClientMetadata,
   allowHttp: boolean,
 ): string[] {
-  const { protocol, username, hostname } = new URL(URL.canParse(uri) ? uri : 'about:/')
+  const { protocol, username, password, hostname } = new URL(URL.canParse(uri) ? uri : 'about:/')
   if (type === 'native' && (LOOPBACK_REDIRECT.test(uri) || /^[^.]+\..+:$/.test(protocol))) return []
   const web =
-    protocol === 'https:' && !username && !uri.includes('#') && !/^https:\/\/[^/?]+:443(?!\d)/.test(uri)
+    protocol === 'https:' &&
+    !username &&
+    !password &&
+    !uri.includes('#') &&
+    !/^https:\/\/[^/?]+:443(?!\d)/.test(uri)
   if (web && (allowHttp || !/(^|\.)(test|local|localhost|invalid|example)$/.test(hostname))) return []
   return [
     `redirect_uris: ${uri} must be https on a public name without credentials or port 443, or loopback for a native app`,

@@ -129,7 +129,7 @@ export function withoutQuery(url: string): string {
 }
 
 /** Names that only mean something inside one machine or network, and addresses instead of names. */
-const LOCAL_HOST = /\.(localhost|local|internal)$|^[^.]*$|^[\d.]+$|:/
+const LOCAL_HOST = /\.(localhost|local|internal|home\.arpa)$|^[^.]*$|^[\d.]+$|\.$|:/
 
 /**
  * A URL of one of the parties: https, no credentials, no fragment and a public host.

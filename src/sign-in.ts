@@ -29,6 +29,7 @@ import {
   savePendingAuthorization,
   takePendingAuthorization,
 } from './storage/authorizations.ts'
+import { isUsableServer } from './storage/sessions.ts'
 import { abortable, within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
 import type { AuthorizationServer, DpopKey, DpopNonce, PendingAuthorization, SessionRecord } from './types.ts'
@@ -166,7 +167,11 @@ export async function signInWithPopup(
     )
     if (answer?.type === 'refused') throw new OAuthError(answer.code, answer.facts)
     const stored = answer?.type === 'authorized' && (await context.session.sessions.load(answer.did))
-    if (stored && stored !== 'signed_out') return await context.use(stored)
+    if (stored && stored !== 'signed_out') {
+      const session = await context.use(stored)
+      session.appState = options.appState
+      return session
+    }
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
     popup.close()
@@ -189,7 +194,8 @@ export async function finishSignIn(url: URL, context: SignInContext): Promise<Se
     throw oauthError('callback_invalid', { issues: ['redirect_uri'] })
   }
   const pending = await takePendingAuthorization(session.storage, response.state)
-  if (!pending) throw oauthError('authorization_unknown', {})
+  if (!pending || !isUsableServer(pending.server, context.allowHttp))
+    throw oauthError('authorization_unknown', {})
   const { state, appState, popup } = pending
   try {
     if (isExpired(now() - pending.createdAt)) throw oauthError('authorization_expired', {})
@@ -248,9 +254,10 @@ async function storeSession(
 /** Makes sure that storage keeps what a sign-in has to find again, before anything is asked of a server. */
 async function probeStorage({ session, storage }: SignInContext): Promise<void> {
   const key = await generateDpopKey()
-  await session.storage.update('settings', 'probe', () => key)
-  const kept = await isUsableKey((await session.storage.get('settings', 'probe')) as DpopKey)
-  await session.storage.update('settings', 'probe', () => undefined)
+  const name = `probe ${crypto.randomUUID()}`
+  await session.storage.update('settings', name, () => key)
+  const kept = await isUsableKey((await session.storage.get('settings', name)) as DpopKey)
+  await session.storage.update('settings', name, () => undefined)
   if (!kept || (session.storage.tier === 'memory' && storage !== 'memory')) {
     throw oauthError('storage_failed', { operation: 'keep a key' })
   }
@@ -268,9 +275,9 @@ export async function checkAuthority(
   const verifiedAt = context.now()
   const fresh: StepContext = { ...context, remember: (_key, work) => work(fresh) }
   try {
-    const found = await findAuthority(did, { pds, issuer: server.issuer }, fresh)
+    const found = await findAuthority(did, { pds, issuer: server.issuer, handle }, fresh)
     return found.issuer === server.issuer
-      ? { verifiedAt, pds: found.pds, handle: found.handle ?? handle }
+      ? { verifiedAt, pds: found.pds, handle: found.handle }
       : { ended: 'moved', movedTo: found.pds }
   } catch {
     return { verifiedAt }

@@ -64,19 +64,19 @@ export function verifySubject(
 /**
  * Who answers for an account now.
  *
- * @param known - PDS and issuer that were seen to belong together; while the PDS is the same, so is the issuer, and the
- *   handle is looked up instead.
+ * @param known - PDS and issuer that were seen to belong together, and the handle: while the PDS is the same, so is the
+ *   issuer, and the handle is looked up instead.
  * @throws {OAuthError} A code of the resolution.
  */
 export async function findAuthority(
   did: Did,
-  known: { pds: string; issuer: string } | undefined,
+  known: Authority | undefined,
   context: StepContext,
 ): Promise<Authority> {
   const identity = await resolveIdentity({ did }, context)
   const { pds } = identity
   const [handle, issuer] = await Promise.all([
-    known && verifyHandle(identity, context),
+    known && verifyHandle(identity, context, known.handle),
     pds === known?.pds ? known.issuer : discoverServer(pds, context).then((server) => server.issuer),
   ])
   return { handle, pds, issuer }

@@ -3,7 +3,7 @@ export function parseDpopChallenge(header: string | null): Record<string, string
   if (!header || header.length > 8192) return undefined
   // One pass over scheme names, parameters and commas; no alternative can match what another one did, so it stays linear.
   const token =
-    /\s*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([\w!#$%&'*+.^`|~/-]+=*))|([\w!#$%&'*+.^`|~-]+)|,)/gy
+    /\s*(?:([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([\w!#$%&'*+.^`|~/-]+=*))|[\w.~+/-]+=+(?=\s*(?:,|$))|([\w!#$%&'*+.^`|~-]+)|,)/gy
   let challenge: Record<string, string> | undefined
   for (let match = token.exec(header); match; match = token.exec(header)) {
     const [, name, quoted, plain, scheme] = match

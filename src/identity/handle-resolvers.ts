@@ -12,6 +12,8 @@ const HEAD_START_MS = 500
 /** An answer waits this long for the resolvers that come before it. */
 const GRACE_MS = 1_500
 const LOOKUP_TIMEOUT_MS = 4_000
+/** A resolver of the app's own may ask several parties. */
+const OWN_TIMEOUT_MS = 10_000
 const MAX_NAME_LENGTH = 253
 const TXT = 16
 const NXDOMAIN = 3
@@ -69,7 +71,7 @@ async function firstInOrder(handle: string, lookups: Lookup[]): Promise<Did> {
 async function ask(resolver: Exclude<HandleResolver, string>, handle: string, context: StepContext): Lookup {
   const did =
     typeof resolver === 'function'
-      ? await resolver(handle, { signal: context.signal as AbortSignal })
+      ? await askOwn(handle, resolver, context)
       : resolver.type === 'xrpc'
         ? await askService(handle, resolver.service, context)
         : resolver.type === 'dns'
@@ -84,6 +86,20 @@ async function ask(resolver: Exclude<HandleResolver, string>, handle: string, co
       ? oauthError('handle_not_found', { handle }, cause)
       : cause
   }
+}
+
+async function askOwn(
+  handle: string,
+  resolver: Extract<HandleResolver, (...args: never[]) => unknown>,
+  { signal }: StepContext,
+): Promise<string | undefined> {
+  const asked = resolver(handle, { signal: signal as AbortSignal })
+  const answer = await within(
+    Promise.resolve(asked).then((did) => ({ did })),
+    OWN_TIMEOUT_MS,
+  )
+  if (!answer) throw oauthError('timed_out', { url: `handle ${handle}`, timeoutMs: OWN_TIMEOUT_MS })
+  return answer.did
 }
 
 async function askService(

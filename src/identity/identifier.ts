@@ -41,10 +41,14 @@ function parseHandle(text: string, allowHttp: boolean): string {
   // Checked before it is lowered: lower-casing turns some other letters into ASCII.
   if (!isValidHandle(text)) throw invalid(text, 'not a handle, DID or server URL')
   const handle = text.toLowerCase()
-  if (!isValidTld(handle) || handle === INVALID_HANDLE || (!allowHttp && handle.endsWith('.test'))) {
+  if (!isResolvable(handle, allowHttp)) {
     throw invalid(text, 'reserved top-level domain')
   }
   return handle
+}
+
+export function isResolvable(handle: string, allowHttp: boolean): boolean {
+  return isValidTld(handle) && handle !== INVALID_HANDLE && (allowHttp || !handle.endsWith('.test'))
 }
 
 /** Checks a DID's syntax and method; `did:web` must be a public host without path or port. */

@@ -3,6 +3,7 @@ import { runStep, type StepContext } from '../steps.ts'
 import type { Did, Identity } from '../types.ts'
 import { resolveDidDocument } from './did-document.ts'
 import { resolveHandle } from './handle-resolvers.ts'
+import { isResolvable } from './identifier.ts'
 
 /**
  * Walks handle → DID → DID document and returns what the chain proved: a handle only if the document claims it back.
@@ -35,14 +36,23 @@ export async function resolveIdentity(
   return { ...document, handle }
 }
 
-/** The handle an account claims, if that handle leads back to the account. Anything else is no handle, not an error. */
-export async function verifyHandle(identity: Identity, context: StepContext): Promise<string | undefined> {
+/**
+ * The handle an account claims, if that handle leads back to the account. Anything else is no handle, not an error.
+ *
+ * @param verified - The handle that was verified last; it stands while nobody can be asked.
+ */
+export async function verifyHandle(
+  identity: Identity,
+  context: StepContext,
+  verified?: string,
+): Promise<string | undefined> {
   const { did, claimedHandle } = identity
-  if (!claimedHandle) return undefined
+  if (!claimedHandle || !isResolvable(claimedHandle, context.allowHttp)) return undefined
   try {
     return (await resolveHandle(claimedHandle, context)) === did ? claimedHandle : undefined
   } catch (error) {
-    if (isOAuthError(error)) return undefined
-    throw error
+    if (!isOAuthError(error)) throw error
+    const denied = error.code === 'handle_not_found' || error.code === 'handle_ambiguous'
+    return verified === claimedHandle && !denied ? verified : undefined
   }
 }

@@ -1,10 +1,10 @@
 import { parsePartyUrl } from '../http.ts'
-import type { SessionRecord } from '../types.ts'
+import type { AuthorizationServer, SessionRecord } from '../types.ts'
 import type { Storage } from './database.ts'
 
 const VERSION = 1
-/** How long a signed-out account is remembered as such, for tabs that were refreshing it at that moment. */
-const SIGNED_OUT_TTL_MS = 3_600_000
+/** A signed-out account is remembered as such for longer than a session lives: a tab may sleep that long. */
+const SIGNED_OUT_TTL_MS = 15 * 86_400_000
 
 /** A row of the store. Those of other versions are left alone. */
 interface Row {
@@ -33,6 +33,18 @@ export interface SessionStore {
     did: string,
     change: (current: StoredSession) => StoredSession,
   ): Promise<{ before: StoredSession; after: StoredSession }>
+  /** Leaves no mark: other tabs may write the session anew. */
+  remove(did: string): Promise<void>
+}
+
+/** Whether the URLs that tokens and codes go to are still ones that may have been discovered. */
+export function isUsableServer(server: AuthorizationServer | undefined, allowHttp: boolean): boolean {
+  const {
+    issuer,
+    tokenEndpoint,
+    revocationEndpoint = issuer,
+  } = Object(server) as Partial<AuthorizationServer>
+  return [issuer, tokenEndpoint, revocationEndpoint].every((url) => parsePartyUrl(url, allowHttp))
 }
 
 export function createSessionStore(
@@ -46,14 +58,14 @@ export function createSessionStore(
   /** Storage is shared with every script of the origin: what is read is checked again before a token goes anywhere. */
   function parse(value: unknown, did: string): StoredSession {
     const { version, record } = Object(value) as Partial<Row>
+    // What a newer version of this package has stored is nothing this one may use or replace by itself.
+    if (Number(version) > VERSION || Object.hasOwn(Object(value), 'signedOutAt')) return 'signed_out'
     if (version !== VERSION || isForeign(record)) return undefined
-    if (Object.hasOwn(Object(value), 'signedOutAt')) return 'signed_out'
     const { server, tokens, dpopKey, pds, generation } = Object(record) as Partial<SessionRecord>
     const usable =
       record?.did === did &&
-      [pds, server?.issuer, server?.tokenEndpoint, server?.revocationEndpoint ?? pds].every((url) =>
-        parsePartyUrl(url, allowHttp),
-      ) &&
+      parsePartyUrl(pds, allowHttp) &&
+      isUsableServer(server, allowHttp) &&
       typeof tokens?.accessToken === 'string' &&
       Number.isInteger(generation) &&
       String(dpopKey?.privateKey) === '[object CryptoKey]' &&
@@ -87,7 +99,13 @@ export function createSessionStore(
         )
           continue
         else {
-          await storage.remove('sessions', [key])
+          // Somebody may have signed in since; a storage that is full keeps it, and nothing depends on that.
+          await storage
+            .update('sessions', key, (current) => {
+              const isSame = (Object(current) as Partial<Row>).signedOutAt === signedOutAt
+              return isSame && parse(current, did) === stored ? undefined : current
+            })
+            .catch(() => {})
           if (!stored) onUnreadable(did)
         }
       }
@@ -108,6 +126,10 @@ export function createSessionStore(
         return { version: VERSION, record: after } satisfies Row
       })
       return { before, after }
+    },
+    async remove(did) {
+      const [key] = await find(did)
+      await storage.remove('sessions', [key])
     },
   }
 }

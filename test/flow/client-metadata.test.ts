@@ -225,3 +225,9 @@ describe('a public client', () => {
     expect(account.endsAt).toBe(account.expiresAt)
   })
 })
+
+test('a redirect URI with a password is refused, with or without a user (CMETA-13)', () => {
+  const redirect_uris = ['https://:secret@app.signet.dev/callback']
+  const clientMetadata = { ...CLIENT_METADATA, redirect_uris }
+  expect(() => createTestClient(createFakeNetwork(), { clientMetadata })).toThrow('without credentials')
+})

@@ -327,3 +327,38 @@ describe('the handle that a document claims', () => {
     await expect(authorize(ALICE.handle)).rejects.toMatchObject({ code: 'handle_mismatch' })
   })
 })
+
+test.each(['router.local', 'nas.internal', 'hidden.onion', 'handle.invalid', 'printer.localhost'])(
+  'a handle that only means something elsewhere is asked for nowhere: %s (HDL-03)',
+  async (handle) => {
+    const network = createFakeNetwork()
+    const client = createTestClient(network, { handleResolver: { type: 'well-known' } })
+    network.on(
+      at.plc,
+      faults.changeJson((document) => ({ ...document, alsoKnownAs: [`at://${handle}`] })),
+    )
+    const before = network.count(at.plc)
+    const session = await signInTo(network, client, ALICE.did)
+    await vi.waitFor(() => expect(network.count(at.plc)).toBeGreaterThan(before + 2))
+    expect(session.account.handle).toBeUndefined()
+    expect(network.log.filter(({ url }) => url.includes(handle))).toEqual([])
+  },
+)
+
+test.each(['https://localhost.', 'https://router.local.', 'https://x.internal.', 'https://nas.home.arpa'])(
+  'a PDS on a local name is refused, with a dot at its end or not: %s (DID-10)',
+  async (pds) => {
+    const network = createFakeNetwork()
+    network.on(
+      at.plc,
+      faults.changeJson((document) => {
+        document.service[0].serviceEndpoint = pds
+      }),
+    )
+    const error = await createTestClient(network)
+      .authorize(ALICE.did)
+      .catch((error: unknown) => error)
+    expect(error).toMatchObject({ code: 'did_document_invalid' })
+    expect(network.log.filter(({ url }) => url.startsWith(pds))).toEqual([])
+  },
+)

@@ -12,6 +12,7 @@ import {
   faults,
   RESOLVER,
 } from '../support/network.ts'
+import { failureOf } from './failure.ts'
 
 let network: FakeNetwork
 beforeEach(() => {
@@ -317,4 +318,24 @@ describe('the DID that a handle leads to', () => {
     expect(client.session).toBeUndefined()
     expect(network.count(at.par)).toBe(0)
   })
+})
+
+test('a resolver of the app that never answers is waited for ten seconds (STO-10)', async () => {
+  let begin = () => {}
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  const handleResolver = () => {
+    begin()
+    return new Promise<undefined>(() => {})
+  }
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    const failure = failureOf(network, createTestClient(network, { handleResolver }).authorize(ALICE.handle))
+    await begun
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(await failure).toMatchObject({ code: 'timed_out', timeoutMs: 10_000 })
+  } finally {
+    vi.useRealTimers()
+  }
 })

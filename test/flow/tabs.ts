@@ -71,6 +71,12 @@ export async function readRow(namespace: string, did: string): Promise<Row | und
   return rows.find(([key]) => key === did)?.[1] as Row | undefined
 }
 
+export async function removeRow(namespace: string, did: string): Promise<void> {
+  const db = await openDB(`signet:${namespace}`)
+  await db.delete('sessions', did)
+  db.close()
+}
+
 /** Writes behind the client's back, as another script of the origin could. */
 export async function write(namespace: string, store: Store, key: string, value: unknown): Promise<void> {
   const db = await openDB(`signet:${namespace}`)

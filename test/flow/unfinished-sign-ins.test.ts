@@ -3,7 +3,7 @@ import { signInTo } from '../support/client.ts'
 import { ALICE, createFakeNetwork } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, SECOND } from './signed-in.ts'
-import { createBrowser, readAll } from './tabs.ts'
+import { createBrowser, readAll, write } from './tabs.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -85,5 +85,39 @@ test('a sign-in that began in a private window cannot be finished in another (K1
   expect((await failureOf(network, other.handleCallback(network.approve(url)))).code).toBe(
     'authorization_unknown',
   )
+  expect(network.log.length).toBe(before)
+})
+
+test('sign-ins that tabs begin at the same time do not disturb each other (STO-08)', async () => {
+  for (let delay = 0; delay < 10; delay++) {
+    const browser = createBrowser(createFakeNetwork())
+    const tabs = [browser.openClient(), browser.openClient()]
+    const begun = tabs.map(async (client, index) => {
+      await client.initialize()
+      for (let turn = 0; turn < index * delay; turn++) await new Promise((done) => setImmediate(done))
+      return client.authorize(ALICE.handle)
+    })
+    expect(await Promise.all(begun)).toHaveLength(2)
+    for (const client of tabs) client.close()
+  }
+})
+
+test.each([
+  ['whose token endpoint was replaced', { tokenEndpoint: 'http://127.0.0.1/token' }],
+  ['whose revocation endpoint was replaced', { revocationEndpoint: 'https://user@evil.signet.dev/' }],
+  ['whose server is missing', undefined],
+])('a kept sign-in %s gets no code (K01)', async (_what, change) => {
+  const browser = createBrowser(createFakeNetwork())
+  const { network, namespace } = browser
+  const client = browser.openClient()
+  const { url, state } = await client.authorize(ALICE.handle)
+  const callback = network.approve(url)
+  const [[, pending]] = (await readAll(namespace, 'authorizations')) as [[string, { server: object }]]
+  await write(namespace, 'authorizations', state, {
+    ...pending,
+    server: change && { ...pending.server, ...change },
+  })
+  const before = network.log.length
+  expect((await failureOf(network, client.handleCallback(callback))).code).toBe('authorization_unknown')
   expect(network.log.length).toBe(before)
 })
