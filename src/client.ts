@@ -8,12 +8,13 @@ import { currentUrl, isCallback, leaveLocalhost, onWake, openPopup, scrubCallbac
 import { type ClientSnapshot, createAccounts, SERVER_SNAPSHOT } from './session/accounts.ts'
 import { type Announcement, openAnnouncements } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
+import { isSameSignIn } from './session/refresh.ts'
 import { type Account, internalsOf, Session, type SessionHooks } from './session/session.ts'
 import type { AuthorizationRequest, SignInContext, SignInOptions } from './sign-in.ts'
 import type { StepContext } from './steps.ts'
 import { sweepAuthorizations } from './storage/authorizations.ts'
-import { openStorage } from './storage/database.ts'
-import { createSessionStore } from './storage/sessions.ts'
+import { openStorage, type Storage } from './storage/database.ts'
+import { createSessionStore, type StoredSession } from './storage/sessions.ts'
 import { revokeTokens } from './token/revoke.ts'
 import type { DpopNonce, SessionRecord } from './types.ts'
 
@@ -169,7 +170,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     const session = callbacks.get(key) ?? finishSignIn(url)
     callbacks.set(key, session)
     // What failed before anything was spent can be tried again: the code itself may not have loaded.
-    session.catch((error: unknown) => !isOAuthError(error) && callbacks.delete(key))
+    session.catch((error: unknown) => {
+      if (!isOAuthError(error) || error.code === 'storage_failed') callbacks.delete(key)
+    })
     return session
   }
 
@@ -231,31 +234,52 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   async function switchAccount(did: string): Promise<Session> {
     const session = await restore(did)
-    await patch(session, { lastUsedAt: now() })
+    await patch(internalsOf(session).record(), { lastUsedAt: now() })
     return use(session)
   }
 
   async function signOut(did = accounts.snapshot.session?.did ?? ''): Promise<void> {
     const context = await open()
     const session = accounts.get(did)
-    const { before } = await context.sessions.update(did, (stored) => stored && 'signed_out')
-    accounts.remove(did)
-    context.announce({ type: 'session', did })
-    context.storage.update('nonces', did, () => undefined).catch(() => {})
-    if (typeof before !== 'object') return
-    await revokeTokens(
-      config.fetch,
-      before,
-      before.tokens,
-      session ? internalsOf(session).dpop() : createDpopContext(before.dpopKey, context),
-    )
+    const inMemory = session && internalsOf(session).record()
+    const dpop = session && internalsOf(session).dpop()
+    let known: StoredSession = inMemory
+    try {
+      const { before } = await context.sessions.update(did, (stored) => (stored ?? inMemory) && 'signed_out')
+      known = before ?? inMemory
+    } catch {
+      // No room for a mark; deleting needs none.
+      await context.sessions.remove(did)
+    } finally {
+      // Whatever storage says, this tab is signed out, and the server is told.
+      accounts.remove(did)
+      context.announce({ type: 'session', did })
+      forget(context.storage, did)
+      if (typeof known === 'object') {
+        await revokeTokens(
+          config.fetch,
+          known,
+          known.tokens,
+          dpop ?? createDpopContext(known.dpopKey, context),
+        )
+      }
+    }
   }
 
-  /** Writes some members of a stored session, unless it was signed out, and brings its object up to date. */
-  async function patch({ did }: Session, change: Partial<SessionRecord>): Promise<void> {
+  /** What else names an account that was signed out. */
+  function forget(storage: Storage, did: string): void {
+    storage.update('nonces', did, () => undefined).catch(() => {})
+    storage
+      .update('settings', 'current', (current) => (current === did ? undefined : current))
+      .catch(() => {})
+  }
+
+  /** Writes some members of a session, unless it was signed out or in anew, and brings its object up to date. */
+  async function patch(record: SessionRecord, change: Partial<SessionRecord>): Promise<void> {
+    const { did } = record
     const { sessions, announce } = await open()
     const { after } = await sessions.update(did, (stored) =>
-      typeof stored === 'object' ? { ...stored, ...change } : undefined,
+      typeof stored === 'object' && isSameSignIn(stored, record) ? { ...stored, ...change } : undefined,
     )
     if (typeof after === 'object') accounts.open(after)
     announce({ type: 'session', did })
@@ -271,9 +295,11 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       if (!(await claimCheck(record))) return
       const { checkAuthority } = await loadSignIn()
       const change = await checkAuthority(record, { ...stepContext({}), onProgress() {} })
-      await patch(session, change)
+      await patch(record, change)
       // Its old server still holds the session open.
-      if (change.ended) await revokeTokens(config.fetch, record, record.tokens, internalsOf(session).dpop())
+      const moved = internalsOf(session).record()
+      if (moved.ended === 'moved')
+        await revokeTokens(config.fetch, moved, moved.tokens, internalsOf(session).dpop())
     } catch {
       // Looked at again with the next use.
     } finally {
@@ -282,7 +308,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   }
 
   /** Whether it is this tab that looks: of those that want to at the same time, one does. */
-  async function claimCheck({ did, verifiedAt }: SessionRecord): Promise<boolean> {
+  async function claimCheck(record: SessionRecord): Promise<boolean> {
+    const { did, verifiedAt } = record
     const { sessions } = await open()
     let mine = true
     const { after } = await sessions.update(did, (stored) => {
@@ -290,6 +317,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       return mine && typeof stored === 'object' ? { ...stored, verifiedAt: now() } : undefined
     })
     if (typeof after === 'object') accounts.open(after)
+    // Deleted under this page, which goes on with what it knows.
+    else if (mine) accounts.open({ ...record, verifiedAt: now() })
     return mine
   }
 
@@ -298,9 +327,11 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   /** Redirect and storage of a loopback client live on the IP address: on `localhost` nothing may be stored. */
   const isElsewhere = () => isLoopbackClientId(clientId) && currentUrl()?.hostname === 'localhost'
   const diagnose = (event: DiagnosticEvent) => events.emit('diagnostic', event)
+  const reportUnreadable = (did: string) => diagnose({ code: 'session_unreadable', did })
   let opened: Promise<SessionContext> | undefined
   let shared: SessionContext | undefined
   let dispose = () => {}
+  let closed = false
   const callbacks = new Map<string, Promise<Session>>()
   const popups = new Map<string, (announcement: Announcement) => void>()
   /** Accounts whose end has been reported. */
@@ -314,13 +345,14 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     isCurrent: accounts.isCurrent,
     signOut,
     onChange: accounts.changed,
+    onSignedOut: accounts.remove,
     onUse(session, failed) {
       const { did } = session
       const record = internalsOf(session).record()
       const count = failed ? (failures.get(did) ?? 0) + 1 : 0
       failures.set(did, count)
       reportEnding(session)
-      if (Math.abs(now() - record.verifiedAt) > AUTHORITY_CHECK_MS || count >= FAILURES_BEFORE_CHECK)
+      if (Math.abs(now() - record.verifiedAt) > AUTHORITY_CHECK_MS || count === FAILURES_BEFORE_CHECK)
         void checkAuthority(session)
     },
   }
@@ -342,12 +374,13 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       )
       const sessions = createSessionStore(storage, config)
       const channel = openAnnouncements(name, hear)
-      const stopWaking = onWake((event) => void wake(event))
+      const stopWaking = onWake((event) => void wake(event).catch(() => {}))
       dispose = () => {
         stopWaking()
         channel.close()
         storage.close()
       }
+      if (closed) dispose()
       const appOrigin = (currentUrl() ?? new URL(config.redirectUri ?? clientId)).origin
       const clock = createClock(config.fetch, now, appOrigin)
       shared = {
@@ -364,7 +397,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
         onMissingNonce: (url) => diagnose({ code: 'nonce_missing', url }),
       }
       const nonces = new Map(await storage.entries('nonces'))
-      for (const record of await sessions.loadAll((did) => diagnose({ code: 'session_unreadable', did }))) {
+      for (const record of await sessions.loadAll(reportUnreadable)) {
         const session = accounts.open(record)
         internalsOf(session)
           .dpop()
@@ -374,6 +407,10 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       sweepAuthorizations(storage, now()).catch(() => {})
       return shared
     })()
+    opened.catch(() => {
+      dispose()
+      opened = undefined
+    })
     return opened
   }
 
@@ -415,7 +452,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     if (type === 'visibilitychange' && document.visibilityState === 'hidden') return
     shared?.storage.resume()
     const context = await open()
-    const stored = await context.sessions.loadAll(() => {}).catch(() => [])
+    const stored = await context.sessions.loadAll(reportUnreadable).catch(() => [])
     for (const record of stored) accounts.open(record)
     for (const session of accounts.all()) {
       await reload(session.did).catch(() => {})
@@ -438,6 +475,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     },
     initialize() {
       initialized ??= start()
+      initialized.catch((error: unknown) => {
+        if (isOAuthError(error, 'storage_failed')) initialized = undefined
+      })
       return initialized
     },
     signIn,
@@ -453,6 +493,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     getSnapshot: () => accounts.snapshot,
     getServerSnapshot: () => SERVER_SNAPSHOT,
     on: events.on,
-    close: () => dispose(),
+    close() {
+      closed = true
+      dispose()
+    },
   }
 }

@@ -8,7 +8,7 @@ const FRESH_MS = 2 * 60_000
 const MAX_ORIGINS = 64
 /** RFC 9449 §8.1: 1*NQCHAR; the length limit is ours. */
 const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/
-/** A request waits no longer than this for another one to bring the first nonce. */
+/** A request waits no longer than this for others to bring the first nonce. */
 const FIRST_WAIT_MS = 2_000
 
 /** The latest `DPoP-Nonce` of each server, for one session: servers may bind nonces to sessions. */
@@ -22,7 +22,7 @@ export interface DpopNonces {
    * Lets one request go ahead where no fresh nonce is known, so that the others need not all fail once. Call the
    * returned function when the request is over, with whether there was an answer.
    */
-  enter(origin: string): Promise<((wasAnswered: boolean) => void) | undefined>
+  enter(origin: string, signal?: AbortSignal | null): Promise<((wasAnswered: boolean) => void) | undefined>
 }
 
 export function createDpopNonces(now: () => number): DpopNonces {
@@ -50,13 +50,14 @@ export function createDpopNonces(now: () => number): DpopNonces {
       return value
     },
     async enter(origin) {
+      const until = performance.now() + FIRST_WAIT_MS
       for (;;) {
         const known = latest.get(origin)
         if (known ? age(known) < FRESH_MS : answered.has(origin)) return undefined
         const ahead = first.get(origin)
         if (ahead === undefined) break
         // One that hangs holds up nobody for long; one that failed is followed by the next.
-        if ((await within(ahead, FIRST_WAIT_MS)) === undefined) return undefined
+        if ((await within(ahead, Math.max(0, until - performance.now()))) === undefined) return undefined
       }
       let leave = (_done: true) => {}
       const done = new Promise<true>((resolve) => {

@@ -89,11 +89,16 @@ export function createAccounts(
     },
     changed(error) {
       const session = current === undefined ? undefined : sessions.get(current)
-      snapshot = {
+      const next: ClientSnapshot = {
         status: session ? 'signed-in' : initialized ? 'signed-out' : 'initializing',
         session,
         accounts: [...sessions.values()].map((each) => each.account),
       }
+      const isSame =
+        next.status === snapshot.status &&
+        next.session === snapshot.session &&
+        JSON.stringify(next.accounts) === JSON.stringify(snapshot.accounts)
+      if (!isSame) snapshot = next
       for (const [did, previous] of reported) {
         if (sessions.has(did)) continue
         reported.delete(did)
@@ -105,7 +110,16 @@ export function createAccounts(
         reported.set(did, status)
         onSession({ did, status, previous, error })
       }
-      for (const listener of listeners) listener(snapshot)
+      if (isSame) return
+      for (const listener of listeners) {
+        try {
+          listener(snapshot)
+        } catch (error) {
+          queueMicrotask(() => {
+            throw error
+          })
+        }
+      }
     },
   }
   return accounts

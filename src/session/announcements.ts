@@ -27,8 +27,14 @@ export function openAnnouncements(
   }
   // Node: an open channel must not keep the process alive.
   ;(channel as { unref?: () => void }).unref?.()
+  let closed = false
   return {
-    send: (announcement) => channel.postMessage({ version: VERSION, ...announcement }),
-    close: () => channel.close(),
+    send(announcement) {
+      if (!closed) channel.postMessage({ version: VERSION, ...announcement })
+    },
+    close() {
+      closed = true
+      channel.close()
+    },
   }
 }

@@ -28,6 +28,8 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
   } catch (cause) {
     // WebKit takes the lock from a page in the back/forward cache; what was begun under it still ends.
     if (started === undefined) {
+      // Locks that a browser has and refuses are none.
+      if (cause instanceof DOMException && cause.name === 'SecurityError') return work()
       throw wait.signal.aborted ? oauthError('timed_out', { url: name, timeoutMs: WAIT_MS }) : cause
     }
   } finally {

@@ -2,7 +2,7 @@ import type { DpopContext } from '../dpop/fetch.ts'
 import { type OAuthError, oauthError, type SessionEndReason } from '../errors.ts'
 import { type BoundedResponse, networkFailed } from '../http.ts'
 import type { StoredSession } from '../storage/sessions.ts'
-import { sleep } from '../time.ts'
+import { sleep, within } from '../time.ts'
 import { refuse } from '../token/endpoint.ts'
 import { fetchRefreshedTokens } from '../token/refresh.ts'
 import { createTokenSet, includesScope, parseTokenResponse } from '../token/response.ts'
@@ -16,6 +16,8 @@ const ATTEMPT_MS = 45_000
 /** The same where the lock shows that page to be gone, unless somebody took the lock from it. */
 const GONE_MS = 10_000
 const POLL_MS = 250
+/** A storage that does not answer in this time is not waited for while others wait for the lock. */
+const STORAGE_TIMEOUT_MS = 10_000
 /** A wait this short is waited out instead of failing the call. */
 const SHORT_WAIT_MS = 2_000
 const MAX_BACKOFF_MS = 300_000
@@ -49,8 +51,9 @@ export function refreshSession(
   dpop: DpopContext,
   urgency: RefreshUrgency,
 ): Promise<SessionRecord> {
+  const askedAt = context.now()
   return withLock(`${context.name}:${stale.did}`, async () => {
-    const { record, uncertain } = await claim(context, stale, urgency)
+    const { record, uncertain } = await claim(context, stale, urgency, askedAt)
     if (!isSame(record, stale)) return record
     const requestedAt = context.now()
     let response: BoundedResponse
@@ -69,6 +72,7 @@ async function claim(
   context: SessionContext,
   stale: SessionRecord,
   urgency: RefreshUrgency,
+  askedAt: number,
 ): Promise<{ record: SessionRecord; uncertain: boolean }> {
   let waitedMs = 0
   for (;;) {
@@ -76,26 +80,33 @@ async function claim(
     let uncertain = false
     let waitMs = 0
     let pending = false
-    const { after } = await context.sessions.update(stale.did, (stored) => {
+    let marked: number | undefined
+    const claimed = context.sessions.update(stale.did, (stored) => {
       // A database that was deleted under a live page is written anew; only a sign-out leaves a mark.
       const current = stored ?? stale
       if (current === 'signed_out' || current.ended || !isSame(current, stale)) return
       const { at = now, count = 0, retryAt = now, outcome = 'kept' } = current.refreshAttempt ?? {}
+      // Written by this very call, which storage has repeated.
+      if (at === marked) return
       // What was waited out counts, also on a clock that is set back meanwhile.
       const age = Math.max(Math.abs(now - at), waitedMs)
       uncertain = outcome !== 'kept'
       if (outcome === 'pending') waitMs = (hasLocks() ? GONE_MS : ATTEMPT_MS) - age
-      if (urgency !== 'asked') waitMs = Math.max(waitMs, retryAt - at - age)
+      // Of many tabs that are told to try again at the same moment, one does.
+      if (urgency !== 'asked' || at > askedAt) waitMs = Math.max(waitMs, retryAt - at - age)
       if (waitMs <= 0 && urgency === 'ahead' && uncertain) waitMs = ATTEMPT_MS
       pending = outcome === 'pending'
       if (waitMs > 0) return
       const backoffMs = Math.min(MAX_BACKOFF_MS, 1000 * 2 ** count)
+      marked = now
       return {
         ...current,
         refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, outcome: 'pending' },
       }
     })
-    if (waitMs <= 0) return { record: requireUsable(after, stale), uncertain }
+    const written = await within(claimed, STORAGE_TIMEOUT_MS)
+    if (!written) throw oauthError('storage_failed', { operation: 'write' })
+    if (waitMs <= 0) return { record: requireUsable(written.after, stale), uncertain }
     if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && !pending))
       throw networkFailed(stale.server.tokenEndpoint)
     const pauseMs = Math.min(waitMs, POLL_MS)
@@ -136,12 +147,10 @@ async function settleSuccess(
     await revoke()
     throw await endSession(context, record, 'not_stored', cause)
   }
-  // Signed out, or signed in anew, while the answer was on its way.
-  if (typeof after !== 'object' || after.tokens !== tokens) await revoke()
-  const { did } = record
-  const before = record.tokens.scope
-  if (before !== scope) context.diagnose({ code: 'scope_changed', did, before, after: scope })
-  context.announce({ type: 'session', did })
+  // Signed out, or signed in anew, while the answer was on its way. Newer tokens of the same session end with these.
+  const isSuperseded = typeof after === 'object' && !after.ended && isSameSignIn(after, record)
+  if (!isSuperseded) await revoke()
+  context.announce({ type: 'session', did: record.did })
   return requireUsable(after, record)
 }
 
@@ -199,6 +208,11 @@ async function endSession(
     .catch(() => {})
   announce({ type: 'session', did })
   return oauthError('session_ended', { did, reason }, cause)
+}
+
+/** Whether two records are of one sign-in: each has a key of its own. */
+export function isSameSignIn(a: SessionRecord, b: SessionRecord): boolean {
+  return a.dpopKey.publicJwk.x === b.dpopKey.publicJwk.x
 }
 
 function isSame(a: SessionRecord, b: SessionRecord): boolean {

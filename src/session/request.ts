@@ -31,8 +31,9 @@ export async function createResourceRequest(
 ): Promise<ResourceRequest> {
   if (input instanceof Request) {
     const { url, method, headers, signal, cache, keepalive } = input
-    const body = input.body && (await input.blob())
-    return createResourceRequest(pds, url, { method, headers, signal, cache, keepalive, body, ...init })
+    const body = method === 'GET' || method === 'HEAD' ? null : await input.blob()
+    const given = Object.fromEntries(Object.entries(init).filter(([, value]) => value !== undefined))
+    return createResourceRequest(pds, url, { method, headers, signal, cache, keepalive, body, ...given })
   }
   const url = resolveResourceUrl(pds, String(input))
   const headers: Record<string, string> = Object.create(null)

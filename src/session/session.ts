@@ -7,7 +7,7 @@ import { abortable } from '../time.ts'
 import type { Did, SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
 import { refreshByGuard } from './guard.ts'
-import { type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
+import { isSameSignIn, type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
 import { createResourceRequest, type ResourceRequest, readResourceError } from './request.ts'
 
 /** Refresh this long before expiry, or a fifth of the lifetime if that is shorter. */
@@ -65,6 +65,8 @@ export interface SessionHooks {
   /** A request was made, or failed to reach the server. */
   onUse(session: Session, failed: boolean): void
   signOut(did: Did): Promise<void>
+  /** It turned out that the account was signed out elsewhere. */
+  onSignedOut(did: Did): void
 }
 
 /** @internal What the client does with a session and an app, or a script on its page, must not. */
@@ -100,6 +102,10 @@ export class Session {
   #dpop: DpopContext
   #record: SessionRecord
   #signedOut = false
+  /** Requests that wait for another token, however it comes. */
+  readonly #waiting = new Set<() => void>()
+  /** The token that was tried to be replaced ahead of its expiry; after that it is left alone until it is due. */
+  #triedAhead = ''
   #refreshing: { urgency: RefreshUrgency; done: Promise<void> } | undefined
   /** Why the last refresh failed, until one succeeds. */
   #failure: OAuthError | undefined
@@ -182,29 +188,9 @@ export class Session {
    *   `response_invalid` (a redirect); the signal's reason when aborted.
    */
   readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    const request = await createResourceRequest(this.#record.pds, input, init)
-    const { signal } = request.init
+    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
     signal?.throwIfAborted()
-    this.#assertUsable()
-    const expiresInMs = this.#expiresInMs()
-    if (expiresInMs <= 0) await abortable(this.#refresh('due'), signal)
-    else if (expiresInMs <= this.#marginMs() && this.#mayRefresh() && !this.#context.storage.suspended) {
-      this.#refresh('ahead').catch(() => {})
-    }
-
-    const { accessToken } = this.#record.tokens
-    const response = await this.#send(request)
-    if (response.status !== 401 || (await readResourceError(response)) !== 'invalid_token') return response
-
-    // Another tab, or a refresh of this one, may have replaced the token while the request was on its way.
-    if (accessToken === this.#record.tokens.accessToken) {
-      const renewed = this.#mayRefresh() ? this.#refresh('due') : this.#reread()
-      await abortable(renewed, signal).catch((error: unknown) => {
-        if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
-      })
-      if (accessToken === this.#record.tokens.accessToken) return this.#reportRefusal(response)
-    }
-    return this.#reportRefusal(await this.#send(request))
+    return abortable(this.#fetch(input, init), signal)
   }
 
   /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
@@ -227,15 +213,62 @@ export class Session {
     return this.#hooks.signOut(this.did)
   }
 
+  async #fetch(input: string | URL | Request, init: RequestInit | undefined): Promise<Response> {
+    const request = await createResourceRequest(this.#record.pds, input, init)
+    request.init.signal?.throwIfAborted()
+    this.#assertUsable()
+    if (this.#expiresInMs() <= 0) await this.#awaitToken()
+    else if (this.#mayRefreshAhead()) {
+      this.#triedAhead = this.#record.tokens.accessToken
+      this.#refresh('ahead').catch(() => {})
+    }
+
+    const { accessToken } = this.#record.tokens
+    const response = await this.#send(request)
+    if (response.status !== 401 || (await readResourceError(response)) !== 'invalid_token') return response
+
+    // Another tab, or a refresh of this one, may have replaced the token while the request was on its way.
+    if (accessToken === this.#record.tokens.accessToken) {
+      const renewed = this.#mayRefresh() ? this.#refresh('due') : this.#reread()
+      await renewed.catch((error: unknown) => {
+        if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
+      })
+      if (accessToken === this.#record.tokens.accessToken) return this.#reportRefusal(response)
+    }
+    return this.#reportRefusal(await this.#send(request))
+  }
+
+  /** Waits for a token that has not expired: this session's own refresh brings one, or another tab's. */
+  async #awaitToken(): Promise<void> {
+    let goOn = () => {}
+    const renewed = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    this.#waiting.add(goOn)
+    try {
+      await Promise.race([renewed, this.#refresh('due')])
+    } catch (error) {
+      if (this.#expiresInMs() <= 0) throw error
+    } finally {
+      this.#waiting.delete(goOn)
+    }
+  }
+
   #adopt(stored: StoredSession, dpop?: DpopContext): void {
     if (stored === 'signed_out') this.#signedOut = true
     if (typeof stored !== 'object') return
-    const same = stored.dpopKey.publicJwk.x === this.#record.dpopKey.publicJwk.x
-    if (same && stored.generation < this.#record.generation) return
+    const before = this.#record
+    const same = isSameSignIn(stored, before)
+    if (same && stored.generation < before.generation) return
     if (!same) this.#dpop = dpop ?? createDpopContext(stored.dpopKey, this.#context)
-    if (stored.tokens.accessToken !== this.#record.tokens.accessToken) this.#failure = undefined
     this.#signedOut = false
     this.#record = stored
+    if (stored.tokens.accessToken === before.tokens.accessToken || stored.ended) return
+    this.#failure = undefined
+    for (const goOn of this.#waiting) goOn()
+    const [scopeBefore, scope] = [before.tokens.scope, stored.tokens.scope]
+    if (same && scope !== scopeBefore)
+      this.#context.diagnose({ code: 'scope_changed', did: this.did, before: scopeBefore, after: scope })
   }
 
   #expiresInMs(): number {
@@ -252,8 +285,19 @@ export class Session {
     return Math.abs(this.#context.now() - this.#record.tokens.issuedAt) >= MIN_REFRESH_INTERVAL_MS
   }
 
+  #mayRefreshAhead(): boolean {
+    return (
+      this.#expiresInMs() <= this.#marginMs() &&
+      this.#mayRefresh() &&
+      this.#triedAhead !== this.#record.tokens.accessToken &&
+      !this.#context.storage.suspended
+    )
+  }
+
   #assertUsable(): void {
     const { did, status } = this
+    // Time alone has brought it about: nobody has been told.
+    if (status === 'expired') this.#hooks.onChange()
     const { movedTo, pds } = this.#record
     if (this.#signedOut) throw oauthError('session_ended', { did, reason: 'signed_out' })
     if (status === 'moved') throw oauthError('account_moved', { did, expected: pds, received: movedTo ?? '' })
@@ -262,8 +306,13 @@ export class Session {
       throw oauthError('session_ended', { did, reason: status })
   }
 
-  async #send({ url, method, headers, init }: ResourceRequest): Promise<Response> {
+  async #send(request: ResourceRequest): Promise<Response> {
     this.#assertUsable()
+    const { method, headers, init } = request
+    const { pds } = this.#record
+    // A new sign-in may have brought another server meanwhile, and its tokens are for no other.
+    const url =
+      request.url.origin === pds ? request.url : new URL(request.url.pathname + request.url.search, pds)
     const { accessToken } = this.#record.tokens
     if (this.#ath?.token !== accessToken)
       this.#ath = { token: accessToken, value: await sha256Base64url(accessToken) }
@@ -293,7 +342,7 @@ export class Session {
       init.signal?.throwIfAborted()
       throw isOAuthError(cause) ? cause : networkFailed(url.href, cause)
     } finally {
-      this.#hooks.onUse(this, !response)
+      this.#hooks.onUse(this, !response && !init.signal?.aborted)
     }
     this.#saveNonce()
     requireNoRedirect(url.href, response)
@@ -311,7 +360,7 @@ export class Session {
   /** Written behind, and seldom: it saves one round after a reload, nothing depends on it. */
   #saveNonce(): void {
     const nonce = this.#dpop.nonces.entry(this.#record.pds)
-    if (!nonce || nonce.at - this.#nonceSavedAt < NONCE_SAVE_INTERVAL_MS) return
+    if (this.#signedOut || !nonce || nonce.at - this.#nonceSavedAt < NONCE_SAVE_INTERVAL_MS) return
     this.#nonceSavedAt = nonce.at
     this.#context.storage.update('nonces', this.did, () => nonce).catch(() => {})
   }
@@ -324,6 +373,7 @@ export class Session {
     if (running) return running.done
     const settle = (error?: OAuthError) => {
       this.#refreshing = undefined
+      if (this.#signedOut) this.#hooks.onSignedOut(this.did)
       this.#hooks.onChange(error)
     }
     const done = this.#runRefresh(urgency).then(
@@ -341,22 +391,31 @@ export class Session {
     // Not before the caller has stored the promise: `status` and the listeners look at it.
     await undefined
     this.#assertUsable()
-    const { tokens, server } = this.#record
-    if (!tokens.refreshToken) throw oauthError('session_ended', { did: this.did, reason: 'expired' })
+    const record = this.#record
+    const { tokens, server } = record
+    if (!tokens.refreshToken) {
+      if (urgency === 'due') this.#adopt({ ...record, ended: 'expired' })
+      throw oauthError('session_ended', { did: this.did, reason: 'expired' })
+    }
     try {
       if (globalThis.navigator?.onLine === false) throw networkFailed(server.tokenEndpoint)
       this.#hooks.onChange()
-      const guarded = await refreshByGuard(this.#context, this.#record, urgency)
-      this.#adopt(guarded || (await refreshSession(this.#context, this.#record, this.#dpop, urgency)))
+      const guarded = await refreshByGuard(this.#context, record, urgency)
+      const renewed = guarded || (await refreshSession(this.#context, record, this.#dpop, urgency))
+      // Signed out, or signed in anew, meanwhile: that stands.
+      if (!this.#signedOut && isSameSignIn(this.#record, record)) this.#adopt(renewed)
+      this.#assertUsable()
       this.#failure = undefined
       this.#saveNonce()
     } catch (error) {
       if (isOAuthError(error, 'session_ended')) {
-        await this.#reread({ ...this.#record, ended: this.#record.ended ?? 'revoked' })
+        await this.#reread({ ...record, ended: this.#record.ended ?? 'revoked' })
         if (this.status === 'moved') this.#assertUsable()
       }
-      // A token that is still good leaves the session as it stands.
-      else if (isOAuthError(error) && (urgency !== 'ahead' || this.#expiresInMs() <= 0)) this.#failure = error
+      // A token that is still good, or new, leaves the session as it stands.
+      else if (isOAuthError(error) && this.#record.tokens.accessToken === tokens.accessToken) {
+        if (urgency !== 'ahead' || this.#expiresInMs() <= 0) this.#failure = error
+      }
       throw error
     }
   }

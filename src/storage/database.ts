@@ -60,6 +60,7 @@ function createDatabase(name: string): Storage {
   /** Transactions that cannot end without this page. */
   const unfinished = new Set<Abortable>()
   let resumed: Promise<void> | undefined
+  let suspensions = 0
   let resume = () => {}
 
   function connected(): Promise<IDBPDatabase> {
@@ -78,13 +79,15 @@ function createDatabase(name: string): Storage {
   /** Connections are lost (bfcache, iOS, a deleted database): one that fails is opened anew, once. */
   async function run<T>(operation: string, work: (db: IDBPDatabase) => Promise<T>): Promise<T> {
     for (let attempts = 2; ; ) {
+      const before = suspensions
       try {
         await resumed
         return await work(await connected())
       } catch (cause) {
         if (cause instanceof Error && cause.name === 'OAuthError') throw cause
         close()
-        attempts -= 1
+        // What was given up because the page left says nothing about the database.
+        if (suspensions === before) attempts -= 1
         if (attempts === 0 || !(cause instanceof DOMException) || FINAL.includes(cause.name)) {
           throw oauthError('storage_failed', { operation }, cause)
         }
@@ -96,6 +99,7 @@ function createDatabase(name: string): Storage {
     tier: 'indexeddb',
     close,
     suspend() {
+      suspensions += 1
       resumed ??= new Promise((resolve) => {
         resume = resolve
       })

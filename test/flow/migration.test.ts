@@ -1,8 +1,20 @@
+import { deleteDB } from 'idb'
 import { describe, expect, test, vi } from 'vitest'
 import { createTestClient, signInTo } from '../support/client.ts'
-import { ALICE, AS2, at, createFakeNetwork, faults, PDS, PDS2 } from '../support/network.ts'
+import {
+  ALICE,
+  AS2,
+  at,
+  BOB,
+  createFakeNetwork,
+  type FakeNetwork,
+  faults,
+  PDS,
+  PDS2,
+} from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, MINUTE, PING, record, until } from './signed-in.ts'
+import { createBrowser } from './tabs.ts'
 
 /** ALICE, signed in with a token that lives for a day. */
 async function settled() {
@@ -143,4 +155,104 @@ describe('a session in use', () => {
     expect(network.count(at.plc)).toBe(before + 1)
     network.assertClean()
   })
+})
+
+describe('what is known of an account', () => {
+  test('is not what a look that began before a new sign-in found (REF-14)', async () => {
+    const { network, client, session } = await settled()
+    network.moveAccount(ALICE.did, PDS2)
+    network.clock.advance(HOUR + MINUTE)
+    const held = faults.hold()
+    network.on({ role: 'pds2', path: '/.well-known/oauth-protected-resource' }, held.handler, { times: 1 })
+    await session.fetch(PING).catch(() => {})
+    await held.reached
+    await signInTo(network, client, ALICE.did)
+    held.release()
+    await network.settled({ role: 'pds2', path: '/.well-known/oauth-protected-resource' }, 2)
+    expect((await session.fetch(PING)).status).toBe(200)
+    expect(session).toMatchObject({ pds: PDS2, status: 'active' })
+  })
+
+  test('never sends its new tokens to the server it came from (RS-02)', async () => {
+    const { network, client, session } = await settled()
+    const held = faults.hold()
+    network.on({ ...at.resource, path: PING }, held.handler, { times: 1 })
+    const request = session.fetch(PING)
+    await held.reached
+    network.moveAccount(ALICE.did, PDS2)
+    network.clock.advance(2 * MINUTE)
+    await signInTo(network, client, ALICE.did)
+    held.release()
+    await request.catch(() => {})
+    expect(network.violations()).toEqual([])
+  })
+
+  test.each([
+    ['leads to somebody else now', (network: FakeNetwork) => lead(network, BOB.did)],
+    [
+      'is not in its document any more',
+      (network: FakeNetwork) =>
+        network.on(
+          at.plc,
+          faults.changeJson((document) => ({ ...document, alsoKnownAs: [] })),
+        ),
+    ],
+  ])('is no handle that %s (HDL-14)', async (_what, change) => {
+    const { network, client, session } = await settled()
+    expect(session.account.handle).toBe(ALICE.handle)
+    change(network)
+    network.clock.advance(HOUR + MINUTE)
+    await session.fetch(PING)
+    await vi.waitFor(() => expect(client.accounts[0]?.handle).toBeUndefined())
+    expect(session.status).toBe('active')
+  })
+
+  test('keeps its handle while nobody can say where it leads (HDL-14)', async () => {
+    const { network, session } = await settled()
+    network.on({ role: 'xrpc' }, faults.unreachable())
+    const before = network.count({ role: 'xrpc' })
+    network.clock.advance(HOUR + MINUTE)
+    await session.fetch(PING)
+    await network.settled({ role: 'xrpc' }, before + 1)
+    await session.fetch(PING)
+    expect(session.account.handle).toBe(ALICE.handle)
+  })
+
+  test('is looked up once however long its server is out of reach, and not for calls that were aborted (L10)', async () => {
+    const { network, session } = await settled()
+    const before = network.count(at.plc)
+    network.on(at.resource, faults.hang(), { times: 3 })
+    for (let call = 0; call < 3; call++) {
+      const stop = new AbortController()
+      const sent = session.fetch(PING, { signal: stop.signal })
+      stop.abort()
+      await expect(sent).rejects.toMatchObject({ name: 'AbortError' })
+    }
+    expect(network.count(at.plc)).toBe(before)
+    network.on(at.resource, faults.unreachable())
+    for (let call = 0; call < 20; call++) {
+      await failureOf(network, session.fetch(PING))
+      if (call === 3) await network.settled(at.plc, before + 1)
+    }
+    expect(network.count(at.plc)).toBe(before + 1)
+  })
+})
+
+function lead(network: FakeNetwork, did: string): void {
+  network.handles.set(ALICE.handle, { dns: [`did=${did}`], wellKnown: did, xrpc: did })
+}
+
+test('an account whose database was deleted under the page is looked up once an hour, too (L10, N12)', async () => {
+  const network = createFakeNetwork()
+  network.as.settings.accessTokenLifetime = 86_400
+  const { namespace, openClient } = createBrowser(network)
+  const session = await signInTo(network, openClient(), ALICE.handle)
+  await deleteDB(`signet:${namespace}`)
+  network.clock.advance(HOUR + MINUTE)
+  const before = network.count(at.plc)
+  for (let request = 0; request < 5; request++) {
+    await session.fetch(PING)
+    await network.settled(at.plc, before + 1)
+  }
+  expect(network.count(at.plc)).toBe(before + 1)
 })

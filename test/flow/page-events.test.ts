@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { signInTo } from '../support/client.ts'
 import { ALICE, at, BOB, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
-import { HOUR, PING, refreshes, SECOND, until, warm } from './signed-in.ts'
+import { HOUR, PING, record, refreshes, SECOND, until, warm } from './signed-in.ts'
 import { editRow, readRow, signedInBrowser, write } from './tabs.ts'
 
 const page = new EventTarget()
@@ -116,4 +116,39 @@ test('a closed client listens to the page no more (O09)', async () => {
   dispatch('pageshow', { persisted: true })
   for (let turn = 0; turn < 10; turn++) await readRow(namespace, ALICE.did)
   expect(client.accounts).toHaveLength(1)
+})
+
+describe('a page that is looked at again', () => {
+  test('renders nothing where nothing has changed (STO-14)', async () => {
+    const { network, client } = await signedInBrowser()
+    await signInTo(network, client, BOB.handle)
+    const before = client.getSnapshot()
+    let heard = -1
+    client.subscribe(() => heard++)
+    dispatch('pageshow', { persisted: true })
+    await client.restore(BOB.did)
+    expect(heard).toBe(0)
+    expect(client.getSnapshot()).toBe(before)
+  })
+
+  test('reports a record that can be read no more (K01)', async () => {
+    const { network, namespace, client } = await signedInBrowser()
+    await signInTo(network, client, BOB.handle)
+    const { diagnostics } = record(client)
+    await editRow(namespace, BOB.did, (row) => ({ ...row, record: { ...row.record, tokens: 5 } }))
+    dispatch('pageshow', { persisted: true })
+    await vi.waitFor(() => expect(diagnostics).toEqual([{ code: 'session_unreadable', did: BOB.did }]))
+  })
+})
+
+test('a client that is closed before it has opened hears nothing any more (L05)', async () => {
+  const { client, openClient } = await signedInBrowser()
+  const closed = openClient()
+  const started = closed.initialize()
+  closed.close()
+  await started
+  await client.signOut()
+  dispatch('pageshow', { persisted: true })
+  await openClient().initialize()
+  expect(closed.accounts).toHaveLength(1)
 })

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { OAuthErrorCode } from '../../src/index.ts'
+import { createTestClient, signInTo } from '../support/client.ts'
 import type { Handler } from '../support/faults.ts'
-import { ALICE, at, EVIL, faults } from '../support/network.ts'
+import { ALICE, at, createFakeNetwork, EVIL, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, MINUTE, PING, record, refreshes, SECOND, until, warm } from './signed-in.ts'
 
@@ -333,4 +334,20 @@ describe('independently of each other', () => {
     await refreshing
     network.assertClean()
   })
+})
+
+test('a session without refresh token and expiry has expired when its token is refused (TOK-12)', async () => {
+  const network = createFakeNetwork()
+  network.on(
+    at.exchange,
+    faults.changeJson(({ refresh_token: _, expires_in: __, ...answer }) => answer),
+  )
+  const session = await signInTo(network, createTestClient(network), ALICE.handle)
+  network.clock.advance(MINUTE)
+  network.expireAccessToken(ALICE.did)
+  expect(await failureOf(network, session.fetch(PING))).toMatchObject({
+    code: 'session_ended',
+    reason: 'expired',
+  })
+  expect(session.status).toBe('expired')
 })

@@ -273,3 +273,50 @@ describe('an aborted call ends with the reason of its signal', () => {
     network.assertClean()
   })
 })
+
+describe('a Request', () => {
+  test('keeps its body where it has no property of that name, as in Firefox (RS-08)', async () => {
+    const { network, session } = await warm()
+    const request = new Request(`${PDS}${PING}`, { method: 'POST', body: 'hello' })
+    Object.defineProperty(request, 'body', { value: undefined })
+    await session.fetch(request)
+    expect(network.requests({ ...at.resource, method: 'POST' }).at(-1)?.text).toBe('hello')
+  })
+
+  test('is not undone by members that are undefined (RS-08)', async () => {
+    const { network, session } = await warm()
+    const request = new Request(`${PDS}${PING}`, { method: 'POST', headers: { 'x-own': '1' } })
+    const init = { method: undefined, headers: undefined } as unknown as RequestInit
+    await session.fetch(request, init)
+    expect(network.log.at(-1)).toMatchObject({ method: 'POST' })
+    expect(network.log.at(-1)?.headers.get('x-own')).toBe('1')
+  })
+})
+
+describe('an aborted call waits for nothing', () => {
+  test('that its stream might still say (J18)', async () => {
+    const { session } = await warm()
+    const stop = new AbortController()
+    const body = new ReadableStream({ start: (stream) => stream.enqueue(new Uint8Array(3)) })
+    const init = { method: 'POST', body, signal: stop.signal, duplex: 'half' } as RequestInit
+    const sent = session.fetch(PING, init)
+    stop.abort(new Error('enough'))
+    await expect(sent).rejects.toThrow('enough')
+  })
+
+  test('of a request that is to bring the first nonce (J18)', async () => {
+    const { network, session } = await signedIn()
+    const held = faults.hold()
+    network.on(at.resource, held.handler)
+    const first = session.fetch(PING)
+    await held.reached
+    const stop = new AbortController()
+    const settled: string[] = []
+    const second = session.fetch(PING, { signal: stop.signal }).catch(() => settled.push('second'))
+    stop.abort()
+    await second
+    held.release()
+    await first.then(() => settled.push('first'))
+    expect(settled).toEqual(['second', 'first'])
+  })
+})

@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createTestClient, signInTo } from '../support/client.ts'
 import { ALICE, at, BOB, createFakeNetwork, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, PING, record, warm } from './signed-in.ts'
+import { signedInBrowser } from './tabs.ts'
 
 test('an app learns how each session begins, stands and ends, and why (STO-14)', async () => {
   const network = createFakeNetwork()
@@ -80,11 +81,7 @@ test('the snapshot is the same object until something in it changes, and a liste
 
 test('a listener that throws disturbs neither the refresh nor the other listeners (STO-14)', async () => {
   const { network, client, session } = await warm()
-  const thrown: unknown[] = []
-  const listeners = process.listeners('uncaughtException')
-  process.removeAllListeners('uncaughtException')
-  process.on('uncaughtException', (error) => thrown.push(error))
-  try {
+  const thrown = await collectUncaught(async () => {
     client.on('session', () => {
       throw new Error('a mistake of the app')
     })
@@ -92,10 +89,75 @@ test('a listener that throws disturbs neither the refresh nor the other listener
     await session.refresh()
     expect((await session.fetch(PING)).status).toBe(200)
     expect(sessions.map(({ status }) => status)).toEqual(['refreshing', 'active'])
-    expect(thrown).toMatchObject([{ message: 'a mistake of the app' }, { message: 'a mistake of the app' }])
+  })
+  expect(thrown).toMatchObject([{ message: 'a mistake of the app' }, { message: 'a mistake of the app' }])
+  network.assertClean()
+})
+
+test('a subscriber that throws costs nobody the sign-in it hears of (STO-14)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  const { url } = await client.authorize(ALICE.handle)
+  const thrown = await collectUncaught(async () => {
+    client.subscribe(({ session }) => {
+      if (session) throw new Error('a mistake of the app')
+    })
+    expect((await client.handleCallback(network.approve(url))).status).toBe('active')
+  })
+  expect(thrown[0]).toMatchObject({ message: 'a mistake of the app' })
+  expect(network.sessionAlive(ALICE.did)).toBe(true)
+})
+
+/** What nobody caught while `work` ran. */
+async function collectUncaught(work: () => Promise<void>): Promise<unknown[]> {
+  const thrown: unknown[] = []
+  const listeners = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  process.on('uncaughtException', (error) => thrown.push(error))
+  try {
+    await work()
   } finally {
     process.removeAllListeners('uncaughtException')
     for (const listener of listeners) process.on('uncaughtException', listener)
   }
-  network.assertClean()
+  return thrown
+}
+
+test('the end of a session without refresh token is told when a request finds it (STO-14, TOK-12)', async () => {
+  const network = createFakeNetwork()
+  network.on(
+    at.exchange,
+    faults.changeJson(({ refresh_token: _, ...answer }) => answer),
+  )
+  const client = createTestClient(network)
+  const session = await signInTo(network, client, ALICE.handle)
+  const { sessions } = record(client)
+  network.clock.advance(HOUR)
+  await failureOf(network, session.fetch(PING))
+  expect(client.accounts[0]?.status).toBe('expired')
+  expect(sessions.map(({ status }) => status)).toEqual(['expired'])
+})
+
+test('a server that is down before a token expires is not shown with every request (STO-14, I19)', async () => {
+  const { network, client, session } = await warm()
+  const { sessions } = record(client)
+  network.clock.set((session.expiresAt ?? 0) - 30_000)
+  network.on(at.refresh, faults.status(503))
+  for (let request = 0; request < 10; request++) expect((await session.fetch(PING)).status).toBe(200)
+  expect(sessions.map(({ status }) => status)).toEqual(['refreshing', 'active'])
+})
+
+test('an account that another tab signed out leaves the list when a refresh finds it, channel or not (REV-06)', async () => {
+  vi.stubGlobal('BroadcastChannel', undefined)
+  try {
+    const { network, client, openTab } = await signedInBrowser()
+    const other = await openTab()
+    await client.signOut()
+    network.clock.advance(2 * HOUR)
+    await failureOf(network, other.session.fetch(PING))
+    expect(other.client.status).toBe('signed-out')
+    expect(other.client.accounts).toEqual([])
+  } finally {
+    vi.unstubAllGlobals()
+  }
 })

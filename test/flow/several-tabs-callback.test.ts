@@ -17,6 +17,7 @@ import {
 import { useDisk } from './disk.ts'
 import { expectNobodySignedIn, failureOf } from './failure.ts'
 import { openPage } from './page.ts'
+import { createBrowser, readRow } from './tabs.ts'
 
 const disk = useDisk()
 let network: FakeNetwork
@@ -230,4 +231,19 @@ describe('a popup', () => {
     expect(JSON.stringify(heard)).toContain('authorized')
     network.assertNoSecrets(heard, 'what the tabs tell each other')
   })
+})
+
+test('a client that is closed while it finishes a sign-in has still signed in (CB-02)', async () => {
+  const { network, namespace, openClient } = createBrowser(createFakeNetwork())
+  const client = openClient()
+  const { url } = await client.authorize(ALICE.handle)
+  const held = faults.hold({ after: true })
+  network.on({ ...at.exchange, where: ({ proof }) => proof?.payload.nonce !== undefined }, held.handler)
+  const session = client.handleCallback(network.approve(url))
+  await held.reached
+  client.close()
+  held.release()
+  expect((await session).did).toBe(ALICE.did)
+  expect(await readRow(namespace, ALICE.did)).toBeDefined()
+  expect(network.sessionAlive(ALICE.did)).toBe(true)
 })

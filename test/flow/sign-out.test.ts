@@ -3,6 +3,7 @@ import { createTestClient, signInTo } from '../support/client.ts'
 import { ALICE, at, BOB, CLIENT_ID, createFakeNetwork, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, MINUTE, PING, record, SECOND, signedIn, warm } from './signed-in.ts'
+import { readRow, removeRow, signedInBrowser } from './tabs.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -205,4 +206,55 @@ test('a request that waits for the first nonce when the session is signed out is
   for (const call of calls) expect(await call).toMatchObject({ code: 'session_ended', reason: 'signed_out' })
   expect(network.count(at.resource)).toBe(1)
   network.assertClean()
+})
+
+describe('although storage fails, the server is told', () => {
+  test('when what was stored is gone (REV-01, N12)', async () => {
+    const { network, namespace, client } = await signedInBrowser()
+    await removeRow(namespace, ALICE.did)
+    await client.signOut()
+    expect(client.accounts).toEqual([])
+    expect(network.sessionAlive(ALICE.did)).toBe(false)
+  })
+
+  const full = () => {
+    throw new DOMException('Full', 'QuotaExceededError')
+  }
+
+  test('when nothing can be added, and what was stored is removed (REV-01, K11)', async () => {
+    const { network, namespace, client } = await signedInBrowser()
+    const put = vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(full)
+    await client.signOut()
+    put.mockRestore()
+    expect(client.accounts).toEqual([])
+    expect(await readRow(namespace, ALICE.did)).toBeUndefined()
+    expect(network.sessionAlive(ALICE.did)).toBe(false)
+  })
+
+  test('when nothing can be changed, which the app learns (REV-01, K11)', async () => {
+    const { network, client } = await signedInBrowser()
+    const put = vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(full)
+    const remove = vi.spyOn(IDBObjectStore.prototype, 'delete').mockImplementation(full)
+    const error = await failureOf(network, client.signOut())
+    put.mockRestore()
+    remove.mockRestore()
+    expect(error.code).toBe('storage_failed')
+    expect(client.accounts).toEqual([])
+    expect(network.sessionAlive(ALICE.did)).toBe(false)
+  })
+})
+
+test('is not forgotten by tabs that hear of it a week later (L05, L06)', async () => {
+  const { network, openClient, openTab, client } = await signedInBrowser()
+  vi.stubGlobal('BroadcastChannel', undefined)
+  const asleep = await openTab()
+  vi.unstubAllGlobals()
+  network.on(at.revoke, faults.unreachable())
+  await client.signOut()
+  network.clock.advance(7 * 24 * HOUR)
+  await openClient().initialize()
+  expect((await failureOf(network, asleep.session.fetch(PING))).code).toBe('session_ended')
+  const next = openClient()
+  await next.initialize()
+  expect(next.accounts).toEqual([])
 })

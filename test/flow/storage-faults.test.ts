@@ -1,9 +1,10 @@
+import { openDB } from 'idb'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { signInTo } from '../support/client.ts'
-import { ALICE, at, createFakeNetwork, faults } from '../support/network.ts'
+import { ALICE, at, BOB, createFakeNetwork, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
-import { HOUR, PING, record, refreshes, SECOND } from './signed-in.ts'
-import { createBrowser, readAll, readRow, signedInBrowser } from './tabs.ts'
+import { DAY, HOUR, PING, record, refreshes, SECOND } from './signed-in.ts'
+import { createBrowser, editRow, readAll, readRow, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -347,4 +348,173 @@ test('a write that fails behind a request is nobody’s error (K07)', async () =
   expect((await session.fetch(PING)).status).toBe(200)
   network.on(at.resource, faults.status(500))
   expect((await session.fetch(PING)).status).toBe(500)
+})
+
+describe('a session that a newer version of the package has stored', () => {
+  test('is not refreshed with what this tab knows of it, nor overwritten (K04, L09)', async () => {
+    const { network, namespace, session } = await signedInBrowser()
+    await editRow(namespace, ALICE.did, (row) => ({ ...row, version: 2 }))
+    expect((await failureOf(network, session.refresh())).code).toBe('session_ended')
+    expect(network.count(at.refresh)).toBe(0)
+    expect((await readRow(namespace, ALICE.did))?.version).toBe(2)
+  })
+
+  test('gives way to a new sign-in, as after an app was set back (K04)', async () => {
+    const { network, namespace, client } = await signedInBrowser()
+    await editRow(namespace, ALICE.did, (row) => ({ ...row, version: 2 }))
+    const session = await signInTo(network, client, ALICE.handle)
+    expect((await session.fetch(PING)).status).toBe(200)
+    expect((await readRow(namespace, ALICE.did))?.version).toBe(1)
+  })
+})
+
+describe('storage that failed once', () => {
+  const broken = () => {
+    throw new DOMException('Lost', 'UnknownError')
+  }
+
+  test('while a page started is read again when the app asks again (K07)', async () => {
+    const { network, openClient } = await signedInBrowser()
+    const client = openClient()
+    const spy = vi.spyOn(IDBObjectStore.prototype, 'getAllKeys').mockImplementation(broken)
+    expect((await failureOf(network, client.initialize())).retryable).toBe(true)
+    spy.mockRestore()
+    expect((await client.initialize())?.did).toBe(ALICE.did)
+  })
+
+  test('before a callback took its request does not use the callback up (K07)', async () => {
+    const browser = createBrowser(createFakeNetwork())
+    const client = browser.openClient()
+    const { url } = await client.authorize(ALICE.handle)
+    const callback = browser.network.approve(url)
+    const spy = vi.spyOn(IDBObjectStore.prototype, 'get').mockImplementation(broken)
+    expect((await failureOf(browser.network, client.handleCallback(callback))).code).toBe('storage_failed')
+    spy.mockRestore()
+    expect((await client.handleCallback(callback)).did).toBe(ALICE.did)
+  })
+})
+
+describe('a write of new tokens', () => {
+  /** Calls back with every read-write transaction of sessions, counted from 1. */
+  function onWrite(act: (count: number, begin: () => IDBTransaction) => IDBTransaction): void {
+    let count = 0
+    vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(function (this: IDBDatabase, ...call) {
+      const begin = () => transaction.apply(this, call)
+      return String(call[0]) === 'sessions' && call[1] === 'readwrite' ? act(++count, begin) : begin()
+    })
+  }
+
+  /** Is committed, but its connection is lost before anybody hears of it. */
+  function loseAnswer(written: IDBTransaction): void {
+    const listen = written.addEventListener.bind(written)
+    const onAbort: EventListener[] = []
+    written.addEventListener = (type: string, listener: EventListenerOrEventListenerObject) => {
+      if (type === 'abort') onAbort.push(listener as EventListener)
+      const fail = (event: Event) => {
+        for (const tell of onAbort) tell(event)
+      }
+      listen(type, type === 'complete' ? fail : listener)
+    }
+  }
+
+  test.each([
+    ['the mark before it', 1],
+    ['it', 2],
+  ])('stands when %s was committed and is reported as lost (K07, REF-02)', async (_which, lost) => {
+    const { network, session } = await signedInBrowser()
+    network.clock.advance(2 * HOUR)
+    onWrite((count, begin) => {
+      const written = begin()
+      if (count === lost) loseAnswer(written)
+      return written
+    })
+    const before = performance.now()
+    expect((await session.fetch(PING)).status).toBe(200)
+    // Its own mark is not another tab's, for which it would wait ten seconds.
+    expect(performance.now() - before).toBeLessThan(9_000)
+    expect(network.sessionAlive(ALICE.did)).toBe(true)
+    expect(session.status).toBe('active')
+  })
+
+  test('is repeated when the page goes to sleep after a connection was lost (K07, L03)', async () => {
+    const page = new EventTarget()
+    vi.stubGlobal('addEventListener', page.addEventListener.bind(page))
+    vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page))
+    const { network, session } = await signedInBrowser()
+    network.clock.advance(2 * HOUR)
+    onWrite((count, begin) => {
+      if (count === 2) throw new DOMException('Lost', 'InvalidStateError')
+      const written = begin()
+      if (count === 3) {
+        queueMicrotask(() => {
+          page.dispatchEvent(new Event('pagehide'))
+          setTimeout(() => page.dispatchEvent(new Event('pageshow')))
+        })
+      }
+      return written
+    })
+    expect((await session.fetch(PING)).status).toBe(200)
+    expect(network.sessionAlive(ALICE.did)).toBe(true)
+  })
+
+  test('is waited for ten seconds where another page holds the database, and the call fails (STO-10)', async () => {
+    const { network, namespace, session } = await signedInBrowser()
+    const db = await openDB(`signet:${namespace}`)
+    const { store, done } = db.transaction('sessions', 'readwrite')
+    let held = true
+    const hold = async (): Promise<void> => {
+      while (held) await store.get('x')
+    }
+    const holding = hold()
+    network.clock.advance(2 * HOUR)
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const failure = failureOf(network, session.fetch(PING))
+    await vi.waitFor(() => expect(vi.getTimerCount()).toBeGreaterThan(0))
+    await vi.advanceTimersByTimeAsync(20 * SECOND)
+    expect((await failure).code).toBe('storage_failed')
+    vi.useRealTimers()
+    held = false
+    await holding
+    await done
+    db.close()
+  })
+})
+
+describe('what is left of an account that was signed out', () => {
+  test('and cannot be swept away keeps nobody else from their session (K11)', async () => {
+    const { network, client, openClient } = await signedInBrowser()
+    await signInTo(network, client, BOB.handle)
+    await client.signOut(ALICE.did)
+    network.clock.advance(16 * DAY)
+    vi.spyOn(IDBObjectStore.prototype, 'delete').mockImplementation(() => {
+      throw new DOMException('Full', 'QuotaExceededError')
+    })
+    expect((await openClient().initialize())?.did).toBe(BOB.did)
+  })
+
+  test('is not swept away with what a new sign-in has just stored (L06)', async () => {
+    const { network, namespace, openClient } = await signedInBrowser()
+    const row = await readRow(namespace, ALICE.did)
+    await write(namespace, 'sessions', ALICE.did, { version: 1, signedOutAt: network.clock.now() - 16 * DAY })
+    const { getAll } = IDBObjectStore.prototype
+    const stored = new Promise<void>((resolve) => {
+      vi.spyOn(IDBObjectStore.prototype, 'getAll').mockImplementation(function (
+        this: IDBObjectStore,
+        ...call
+      ) {
+        if (this.name === 'sessions') {
+          vi.restoreAllMocks()
+          this.transaction.addEventListener('complete', () => {
+            const writing = this.transaction.db.transaction('sessions', 'readwrite')
+            writing.objectStore('sessions').put(row, ALICE.did)
+            writing.oncomplete = () => resolve()
+          })
+        }
+        return getAll.apply(this, call)
+      })
+    })
+    await openClient().initialize()
+    await stored
+    expect((await readRow(namespace, ALICE.did))?.record).toBeDefined()
+  })
 })

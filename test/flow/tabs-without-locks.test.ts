@@ -89,3 +89,30 @@ test('a refusal that nobody can explain ends the session (REF-05, REF-07)', asyn
     reason: 'refresh_rejected',
   })
 })
+
+test('the tokens of a slow tab are not revoked when another has newer ones of the same session (REF-05)', async () => {
+  const { network, openTab, session } = await signedInBrowser()
+  const other = await openTab()
+  const held = faults.hold({ after: true })
+  let answers = 0
+  // A server with a grace period takes a refresh token twice.
+  network.on(at.refresh, async (request) => {
+    const answer = ++answers
+    if (answer === 1) await held.handler(request, async () => new Response())
+    return json({
+      access_token: `access-${answer}`,
+      refresh_token: `refresh-${answer}`,
+      token_type: 'DPoP',
+      scope: 'atproto transition:generic',
+      sub: ALICE.did,
+      expires_in: 3600,
+    })
+  })
+  const slow = session.refresh()
+  await held.reached
+  network.clock.advance(46 * SECOND)
+  await other.session.refresh()
+  held.release()
+  await slow
+  expect(network.count(at.revoke)).toBe(0)
+})
