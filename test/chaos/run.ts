@@ -236,7 +236,7 @@ class Run {
     const found: string[] = []
     const states = await poll(
       async () => {
-        const states = []
+        const states: [string, string][][] = []
         for (const tab of this.#tabs) {
           states.push(
             await tab.eval(() => {
@@ -245,11 +245,15 @@ class Run {
             }),
           )
         }
-        // What has ended is written nowhere when the storage it was in is gone.
-        const isKept = ([, status]: [string, string]) => !isForgotten || !hasEnded.includes(status)
-        const [first, ...others] = states.map((state) => JSON.stringify(state.filter(isKept).toSorted()))
+        // Where storage was deleted, a page that was loaded since knows nothing, and what has ended is written nowhere.
+        const isKept = (status: string | undefined) =>
+          !isForgotten || (status !== undefined && !hasEnded.includes(status))
+        const agree = this.#accounts.every(({ did }) => {
+          const statuses = states.map((state) => new Map(state).get(did)).filter(isKept)
+          return new Set(statuses).size <= 1
+        })
         found[0] = `the tabs to agree: ${JSON.stringify({ states, verdicts })}`
-        return others.every((other) => other === first) ? states : undefined
+        return agree ? states : undefined
       },
       () => found[0] ?? '',
       10_000,

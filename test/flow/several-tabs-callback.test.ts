@@ -202,11 +202,11 @@ describe('a popup', () => {
   test('finishes by itself and tells its origin, without opener or closed (CB-14, CB-15)', async () => {
     const { popup, shown } = openWindow()
     const tab = openTab()
-    const signingIn = tab.signInWithPopup(ALICE.handle)
+    const signingIn = tab.signInWithPopup(ALICE.handle, { appState: 'draft' })
     const callback = network.approve(await shown)
     expect(popup.opener).toBeNull()
     await openTab().handleCallback(callback)
-    expect((await signingIn).did).toBe(ALICE.did)
+    expect(await signingIn).toMatchObject({ did: ALICE.did, appState: 'draft' })
     expect(network.count(at.exchange)).toBe(1)
   })
 
