@@ -19,7 +19,6 @@ declare global {
       open: number
       run(call: Promise<unknown> | undefined): void
     }
-    clock: { offset: number }
   }
 }
 

@@ -15,6 +15,7 @@ import {
   serveApp,
   signIn,
   signOutAll,
+  startRequest,
   useContext,
 } from './app.ts'
 
@@ -164,6 +165,44 @@ describe.each(engines)('$name', (engine) => {
     })
     expect(statuses).toEqual([200, 200, 200, 200, 200])
     expect(await network.log.entries(refreshing)).toMatchObject([{ status: 200 }])
+  })
+
+  test('goes on when the clock of its device jumps by hours, either way (DPOP-23)', async () => {
+    await signInOnly(alice)
+    for (const hours of [5, -9]) {
+      await page.eval((ms) => {
+        window.clock.offset = ms
+      }, hours * 3_600_000)
+      expect(await request(page)).toBe('200')
+      await page.eval(async () => window.app.client.session?.refresh())
+      expect(await request(page)).toBe('200')
+    }
+    const hashes = (await network.log.entries(refreshing)).map(({ refreshTokenHash }) => refreshTokenHash)
+    expect(new Set(hashes).size).toBeLessThanOrEqual(3)
+  })
+
+  test('says that its account has moved, and signs in at the new server in one call (REF-14)', async () => {
+    const erin = await network.createAccount(`erin-${engine.name}.test`, 0)
+    await network.setTokenLifetime(86_400)
+    await signInOnly(erin)
+    await network.setTokenLifetime(3600)
+    expect(await request(page)).toBe('200')
+    const moved = await network.moveAccount(erin.did)
+    await page.eval(() => {
+      window.clock.offset = 3_700_000
+    })
+    await startRequest(page)
+    await page.waitFor(() => window.app.client.session?.status === 'moved')
+    expect(await page.eval(() => window.app.client.accounts[0]?.movedTo)).toBe(network.origins.pds2)
+    expect(await request(page)).toBe('account_moved')
+    const url = await page.eval(async (did) => (await window.app.client.authorize(did)).url, erin.did)
+    expect(new URL(url).origin).toBe(network.origins.pds2)
+    const callback = await network.authorize(url, moved)
+    await page.eval(async (url) => void (await window.app.client.handleCallback(url)), callback)
+    expect(await request(page)).toBe('200')
+    expect(await page.eval(() => window.app.client.accounts.map(({ did, status }) => [did, status]))).toEqual(
+      [[erin.did, 'active']],
+    )
   })
 
   test('signs out, and the server refuses the refresh token even to the key it belongs to (REV-03)', async () => {

@@ -12,6 +12,13 @@ declare module 'vitest' {
   }
 }
 
+declare global {
+  interface Window {
+    /** In pages of a site: what moves their time. */
+    clock: { offset: number }
+  }
+}
+
 export interface SiteOptions {
   /** Milliseconds by which the device's clock is wrong in the pages of this site. */
   clockOffset?: number
