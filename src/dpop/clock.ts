@@ -2,7 +2,7 @@ import { type Fetch, fetchBounded } from '../http.ts'
 
 const MIN_OFFSET_MS = 5_000
 const MAX_OFFSET_MS = 24 * 3_600_000
-/** One look at the clock serves all requests refused for their time in this span. */
+/** One look at the clock serves all requests refused for their time in this span, unless the device's clock jumps. */
 const REMEASURE_MS = 10_000
 
 /** The servers' clock, as far as it is known from this device. */
@@ -22,6 +22,7 @@ export function createClock(fetch: Fetch, now: () => number, appOrigin: string):
   let offsetMs = 0
   let measuring: Promise<void> | undefined
   let measuredAt = 0
+  let driftMs = 0
 
   const measure = async () => {
     // The query keeps an app's service worker from answering out of its cache.
@@ -37,8 +38,11 @@ export function createClock(fetch: Fetch, now: () => number, appOrigin: string):
     seconds: () => Math.floor((now() + offsetMs) / 1000),
     offsetMs: () => offsetMs,
     correct() {
-      if (!measuring || performance.now() - measuredAt > REMEASURE_MS) {
-        measuredAt = performance.now()
+      const uptimeMs = performance.now()
+      const jumpedMs = Math.abs(now() - uptimeMs - driftMs)
+      if (!measuring || uptimeMs - measuredAt > REMEASURE_MS || jumpedMs > MIN_OFFSET_MS) {
+        measuredAt = uptimeMs
+        driftMs = now() - uptimeMs
         measuring = measure().catch(() => {})
       }
       return measuring

@@ -35,7 +35,6 @@ export function makeSchedule(seed: number): Schedule {
   const accounts = one(1, 1, 2)
   const tabs = 1 + below(3)
   const latency = one(0, 100, 300)
-  let jumped = false
   const pick = (): Action => {
     const [tab, account] = [below(4), below(accounts)]
     const roll = below(100)
@@ -62,9 +61,8 @@ export function makeSchedule(seed: number): Schedule {
     if (roll < 90) return { does: 'online' }
     if (roll < 92) return { does: 'signOut', tab, account }
     if (roll < 94) return { does: 'switch', tab, account }
-    // The clock of a service worker cannot be moved, and no device's is twice in the ten seconds that one look holds.
-    if (roll < 96 && !guarded && !jumped) {
-      jumped = true
+    // The clock of a service worker cannot be moved.
+    if (roll < 96 && !guarded) {
       return { does: 'jump', ms: one(-3_600_000, 60_000, 7_200_000) }
     }
     if (roll < 97) return { does: 'forget', tab }
