@@ -88,6 +88,7 @@ export interface OAuthClient {
    * may fail; nothing depends on it.
    *
    * @param did - Default: the account in use.
+   * @throws {OAuthError} `storage_failed` when storage would not let go of it. This tab and the server have.
    */
   signOut(did?: string): Promise<void>
 

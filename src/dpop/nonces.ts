@@ -22,7 +22,7 @@ export interface DpopNonces {
    * Lets one request go ahead where no fresh nonce is known, so that the others need not all fail once. Call the
    * returned function when the request is over, with whether there was an answer.
    */
-  enter(origin: string, signal?: AbortSignal | null): Promise<((wasAnswered: boolean) => void) | undefined>
+  enter(origin: string): Promise<((wasAnswered: boolean) => void) | undefined>
 }
 
 export function createDpopNonces(now: () => number): DpopNonces {
