@@ -29,7 +29,20 @@ export interface Events {
   emit<Type extends keyof ClientEvents>(type: Type, event: ClientEvents[Type]): void
 }
 
-/** Listeners by event. One that throws is reported as an uncaught error and disturbs nothing else. */
+/** Calls listeners. One that throws is reported as an uncaught error and disturbs nothing else. */
+export function notify<T>(listeners: Iterable<(value: T) => void>, value: T): void {
+  for (const listener of listeners) {
+    try {
+      listener(value)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+}
+
+/** Listeners by event. */
 export function createEvents(): Events {
   const listeners = new Map<string, Set<(event: never) => void>>()
   return {
@@ -39,15 +52,7 @@ export function createEvents(): Events {
       return () => set.delete(listener)
     },
     emit(type, event) {
-      for (const listener of listeners.get(type) ?? []) {
-        try {
-          listener(event as never)
-        } catch (error) {
-          queueMicrotask(() => {
-            throw error
-          })
-        }
-      }
+      notify(listeners.get(type) ?? [], event as never)
     },
   }
 }

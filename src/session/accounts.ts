@@ -1,5 +1,6 @@
 import type { DpopContext } from '../dpop/fetch.ts'
 import type { OAuthError } from '../errors.ts'
+import { notify } from '../events.ts'
 import type { SessionRecord } from '../types.ts'
 import { type Account, internalsOf, type Session, type SessionStatus } from './session.ts'
 
@@ -110,16 +111,7 @@ export function createAccounts(
         reported.set(did, status)
         onSession({ did, status, previous, error })
       }
-      if (isSame) return
-      for (const listener of listeners) {
-        try {
-          listener(snapshot)
-        } catch (error) {
-          queueMicrotask(() => {
-            throw error
-          })
-        }
-      }
+      if (!isSame) notify(listeners, snapshot)
     },
   }
   return accounts
