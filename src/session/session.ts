@@ -228,13 +228,14 @@ export class Session {
     if (response.status !== 401 || (await readResourceError(response)) !== 'invalid_token') return response
 
     // Another tab, or a refresh of this one, may have replaced the token while the request was on its way.
-    if (accessToken === this.#record.tokens.accessToken) {
-      const renewed = this.#mayRefresh() ? this.#refresh('due') : this.#reread()
-      await renewed.catch((error: unknown) => {
+    const isRefused = () => accessToken === this.#record.tokens.accessToken
+    if (isRefused() && !this.#mayRefresh()) await this.#reread()
+    if (isRefused() && (this.#mayRefresh() || this.#record.refreshAttempt?.outcome === 'pending')) {
+      await this.#refresh('due').catch((error: unknown) => {
         if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
       })
-      if (accessToken === this.#record.tokens.accessToken) return this.#reportRefusal(response)
     }
+    if (isRefused()) return this.#reportRefusal(response)
     return this.#reportRefusal(await this.#send(request))
   }
 

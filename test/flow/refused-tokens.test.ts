@@ -1,8 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Handler } from '../support/faults.ts'
 import { at, BOB, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, MINUTE, PING, record, refreshes, SECOND, signedIn, warm } from './signed-in.ts'
+import { signedInBrowser } from './tabs.ts'
 
 const invalidToken = (
   headers: Record<string, string> = { 'www-authenticate': 'DPoP error="invalid_token"' },
@@ -206,4 +207,19 @@ test('a request after the session has ended fails without one being sent (RS-06,
   expect(error).toMatchObject({ code: 'session_ended', reason: 'refresh_rejected', did: session.did })
   expect(network.log.length).toBe(before)
   network.assertClean()
+})
+
+test('a token that is refused while a page that is gone replaces it is waited for, however young it is (I04, REF-04)', async () => {
+  const { network, session, openTab } = await signedInBrowser()
+  const held = faults.hold({ after: true })
+  network.on(at.refresh, held.handler)
+  const refresh = session.refresh()
+  await held.reached
+  const other = await openTab()
+  const request = other.session.fetch(PING)
+  await vi.waitFor(() => expect(other.session.status).toBe('refreshing'))
+  held.release()
+  expect((await request).status).toBe(200)
+  await refresh
+  expect(refreshes(network)).toBe(1)
 })
