@@ -51,7 +51,11 @@ export interface OAuthClient {
    * Like `signIn()` in a window of its own. Call it inside a click, or the browser blocks the window. The page that
    * the window comes back to must call `initialize()`.
    *
-   * @throws {OAuthError} Also `popup_blocked`, `popup_closed`, `timed_out` (ten minutes), and what the callback throws.
+   * Servers cut the tie to the window, so that nobody can tell when a person closes it: offer a way to give up, and
+   * abort `signal` then.
+   *
+   * @throws {OAuthError} Also `popup_blocked`, `popup_closed` (before the server's page was there), `timed_out` (ten
+   *   minutes), and what the callback throws.
    */
   signInWithPopup(identifier: string, options?: SignInOptions): Promise<Session>
 
@@ -429,7 +433,12 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     return {
       ...stepContext(options),
       session: await open(),
-      use: (record, dpop) => use(accounts.open(record, dpop)),
+      use(record, appState, dpop) {
+        const session = accounts.open(record, dpop)
+        // Before it is the one in use: whoever renders it then looks.
+        session.appState = appState
+        return use(session)
+      },
       awaitPopup: (state) => new Promise((resolve) => popups.set(state, resolve)),
     }
   }

@@ -163,7 +163,10 @@ export class OAuthError extends Error {
   /** @internal */
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
     // JSON escapes control characters, but not those that turn a line around.
-    const shown = JSON.stringify({ __proto__: null, ...facts }).replace(/\p{Cf}/gu, '')
+    const shown = JSON.stringify({ __proto__: null, ...facts, name: undefined, code: undefined }).replace(
+      /\p{Cf}/gu,
+      '',
+    )
     super(`${code} ${shown}: ${SENTENCES[code]}`, options)
     this.code = code
     Object.assign(this, facts)

@@ -36,17 +36,17 @@ import type { AuthorizationServer, DpopKey, DpopNonce, PendingAuthorization, Ses
 
 export interface SignInOptions {
   /** Scope to ask for, all of it declared in the client metadata. Default: the client's `scope`. */
-  scope?: string
+  scope?: string | undefined
   /** Given back as `session.appState`, and on errors. Structured-cloneable; stays on this device. */
   appState?: unknown
   /** What the server should show. It is a wish: the reference server always asks public clients' users for consent. */
-  prompt?: Prompt
+  prompt?: Prompt | undefined
   /** Overrides what the server is told about who is signing in: a handle or DID. Default: what was typed. */
-  loginHint?: string
+  loginHint?: string | undefined
   /** Languages for the server's pages, most wanted first. Default: the browser's. */
-  uiLocales?: readonly string[]
+  uiLocales?: readonly string[] | undefined
   /** Gives up between and during the steps; its reason is thrown. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** An authorization request that the server has accepted. */
@@ -62,7 +62,7 @@ export interface AuthorizationRequest {
 export interface SignInContext extends StepContext {
   session: SessionContext
   /** Makes a stored session the one in use; it goes on with what is known of its server's nonces. */
-  use(record: SessionRecord, dpop?: DpopContext): Promise<Session>
+  use(record: SessionRecord, appState: unknown, dpop?: DpopContext): Promise<Session>
   /** Calls back with what the window of a popup sign-in has to say. */
   awaitPopup(state: string): Promise<Announcement>
 }
@@ -168,9 +168,7 @@ export async function signInWithPopup(
     if (answer?.type === 'refused') throw new OAuthError(answer.code, answer.facts)
     const stored = answer?.type === 'authorized' && (await context.session.sessions.load(answer.did))
     if (stored && stored !== 'signed_out') {
-      const session = await context.use(stored)
-      session.appState = options.appState
-      return session
+      return await context.use(stored, options.appState)
     }
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
@@ -201,7 +199,6 @@ export async function finishSignIn(url: URL, context: SignInContext): Promise<Se
     if (isExpired(now() - pending.createdAt)) throw oauthError('authorization_expired', {})
     const code = verifyAuthorizationResponse(response, pending)
     const opened = await redeem(code, pending, context)
-    opened.appState = appState
     if (popup) session.announce({ type: 'authorized', state, did: opened.did })
     return opened
   } catch (error) {
@@ -229,7 +226,7 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
     const record = createSessionRecord(issued, pending, account, now())
     const nonce = dpop.nonces.entry(record.pds)
     const stored = await runStep(context, 'store_session', () => storeSession(record, nonce, context))
-    return await context.use(stored, dpop)
+    return await context.use(stored, pending.appState, dpop)
   } catch (reason) {
     await revokeTokens(fetch, pending, issued.tokens, dpop)
     throw reason

@@ -161,3 +161,13 @@ test('an account that another tab signed out leaves the list when a refresh find
     vi.unstubAllGlobals()
   }
 })
+
+test('a session is shown with the state that its sign-in was given (STO-14)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  const { url } = await client.authorize(ALICE.handle, { appState: 'draft' })
+  const shown: unknown[] = []
+  client.subscribe(({ session }) => session && shown.push(session.appState))
+  await client.handleCallback(network.approve(url))
+  expect(new Set(shown)).toEqual(new Set(['draft']))
+})

@@ -215,7 +215,9 @@ describe('a popup', () => {
     const signingIn = failureOf(network, openTab().signInWithPopup(ALICE.handle))
     const callback = network.approve(await shown, { deny: true })
     await failureOf(network, openTab().handleCallback(callback))
-    expect(await signingIn).toMatchObject({ code: 'authorization_refused', oauthError: 'access_denied' })
+    const refusal = await signingIn
+    expect(refusal).toMatchObject({ code: 'authorization_refused', oauthError: 'access_denied' })
+    expect(refusal.message.match(/authorization_refused/g)).toHaveLength(1)
   })
 
   test('says nothing that could be used by a listener (CB-14)', async () => {
