@@ -13,7 +13,8 @@ export interface OAuthClientMetadata {
   /** `none`: a browser app keeps no secret. The reference server refuses a document without this member. */
   token_endpoint_auth_method: string
   dpop_bound_access_tokens: boolean
-  application_type?: 'web' | 'native'
+  /** `web` or `native`; any string, so that a JSON module can be given. */
+  application_type?: string
   client_name?: string
   client_uri?: string
   logo_uri?: string
@@ -40,32 +41,32 @@ export interface OAuthClientOptions {
    * The client metadata document, or the https URL it is served from (fetched beside the first sign-in). Left out: a
    * loopback client for development on `http://127.0.0.1`, which needs no document.
    */
-  clientMetadata?: OAuthClientMetadata | string
+  clientMetadata?: OAuthClientMetadata | string | undefined
   /**
    * Where the authorization server sends the person back to; one of the document's `redirect_uris`.
    * Default: the one that is this page, else the first. For a loopback client: this page.
    */
-  redirectUri?: string
+  redirectUri?: string | undefined
   /**
    * How handles are resolved: asked in this order, the next one when one fails or takes longer than half a second.
    * No other party learns a handle. Default: `{ type: 'well-known' }` alone, which names no third party but does not
    * find handles that are set up in DNS only.
    */
-  handleResolver?: HandleResolver | readonly HandleResolver[]
+  handleResolver?: HandleResolver | readonly HandleResolver[] | undefined
   /** Scope asked for when `signIn()` names none. Default `atproto`: identity only. A loopback client declares it too. */
-  scope?: string
+  scope?: string | undefined
   /** Directory of `did:plc` documents. Default `https://plc.directory`. */
-  plcDirectory?: string
+  plcDirectory?: string | undefined
   /** Default: the platform's, as it is when the client is created. */
-  fetch?: typeof globalThis.fetch
+  fetch?: typeof globalThis.fetch | undefined
   /** `memory` keeps nothing over a page load. Default `auto`: IndexedDB, or memory where that does not work. */
-  storage?: 'auto' | 'memory'
+  storage?: 'auto' | 'memory' | undefined
   /** Separates clients of one origin from each other. Default `default`; the database is `signet:<namespace>`. */
-  namespace?: string
+  namespace?: string | undefined
   /** Lets plain http, local hosts and `.test` handles through. Development and tests only. Default `false`. */
-  allowHttp?: boolean
+  allowHttp?: boolean | undefined
   /** Clock, milliseconds since the epoch. Default `Date.now`. */
-  now?: () => number
+  now?: (() => number) | undefined
 }
 
 /** {@link OAuthClientOptions} checked once, with its defaults. */
@@ -91,14 +92,22 @@ const SCOPE = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
 /** @throws {TypeError} For options that cannot work, saying how to mend each. */
 export function createConfig(options: OAuthClientOptions): Config {
-  const { clientMetadata, redirectUri, allowHttp = false, namespace = 'default', scope = 'atproto' } = options
-  const { handleResolver = { type: 'well-known' }, plcDirectory = 'https://plc.directory' } = options
+  const { clientMetadata, redirectUri, scope = 'atproto', allowHttp = false, ...others } = options
+  const { handleResolver = { type: 'well-known' }, plcDirectory = 'https://plc.directory', ...more } = others
+  const {
+    fetch = globalThis.fetch,
+    storage = 'auto',
+    namespace = 'default',
+    now = Date.now,
+    ...unknown
+  } = more
   const handleResolvers = [handleResolver]
     .flat()
     .map((resolver) =>
       typeof resolver === 'string' ? { type: 'xrpc' as const, service: resolver } : resolver,
     )
   const issues = checkScope(scope)
+  for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
   const services = handleResolvers.map(Object).flatMap(({ service, url = service }) => url ?? [])
   for (const url of [plcDirectory, ...services]) {
     if (!parsePartyUrl(url, allowHttp))
@@ -115,7 +124,6 @@ export function createConfig(options: OAuthClientOptions): Config {
   }
   if (issues.length) throw new TypeError(`createOAuthClient: ${issues.join('; ')}`)
 
-  const fetch = options.fetch ?? globalThis.fetch
   return {
     clientId: metadata?.client_id ?? String(clientMetadata),
     clientMetadata: metadata,
@@ -125,10 +133,10 @@ export function createConfig(options: OAuthClientOptions): Config {
     plcDirectory: plcDirectory.replace(/\/+$/, ''),
     // Browsers insist on their own `this`.
     fetch: (url, init) => fetch.call(globalThis, url, init),
-    storage: options.storage ?? 'auto',
+    storage,
     name: `signet:${namespace}`,
     allowHttp,
-    now: options.now ?? Date.now,
+    now,
   }
 }
 

@@ -30,6 +30,8 @@ describe('createOAuthClient', () => {
     expectTypeOf(createOAuthClient).toBeCallableWith({ clientMetadata: metadata })
     const constant = { ...metadata, redirect_uris: ['https://app.example/'], client_name: 'App' } as const
     expectTypeOf(createOAuthClient).toBeCallableWith({ clientMetadata: constant })
+    const imported = { ...metadata, application_type: 'web' }
+    expectTypeOf(createOAuthClient).toBeCallableWith({ clientMetadata: imported, scope: undefined })
     expectTypeOf(createOAuthClient).returns.toEqualTypeOf<OAuthClient>()
   })
 

@@ -304,3 +304,7 @@ function catchError(run: () => unknown): unknown {
   }
   throw new Error('Nothing was thrown')
 }
+
+test('an option that there is not is named', () => {
+  expect(() => createOAuthClient({ scop: 'atproto' } as OAuthClientOptions)).toThrow('scop is not an option')
+})
