@@ -52,9 +52,11 @@ export async function createResourceRequest(
 function resolveResourceUrl(pds: string, input: string): URL {
   const path = input.startsWith(`${pds}/`) ? input.slice(pds.length) : input
   const shown = withoutQuery(path)
-  const url = URL.canParse(path, pds) ? new URL(path, pds) : undefined
   // Dot segments, back slashes, tabs and the like change the path when it is parsed: what was asked must be what is sent.
-  if (url?.origin === pds && url.pathname === shown && METHOD.test(shown)) return url
+  if (METHOD.test(shown)) {
+    const url = new URL(path, pds)
+    if (url.origin === pds && url.pathname === shown) return url
+  }
   throw oauthError('url_forbidden', { url: shown.slice(0, 200), pds })
 }
 
