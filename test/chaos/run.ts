@@ -40,19 +40,21 @@ function watch(): void {
   })
   addEventListener('unhandledrejection', ({ reason }) => leaving || report('unhandled rejection', reason))
   addEventListener('error', ({ error, message }) => leaving || report('uncaught', error ?? message))
-  window.chaos = {
+  // Not by way of `window`: in a call that outlives a reload that is the next page's.
+  const chaos: Window['chaos'] = {
     open: 0,
     run(call) {
-      window.chaos.open++
+      chaos.open++
       Promise.resolve(call)
         .catch((error) => {
           if (!window.signet.isOAuthError(error)) report('not an OAuthError', error)
         })
         .finally(() => {
-          window.chaos.open--
+          chaos.open--
         })
     },
   }
+  window.chaos = chaos
 }
 
 /** Runs a schedule in the context, and throws what was wrong with what came of it. */
