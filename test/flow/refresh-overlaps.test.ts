@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createTestClient, signInTo } from '../support/client.ts'
 import { ALICE, at, createFakeNetwork, faults, PDS2 } from '../support/network.ts'
 import { failureOf } from './failure.ts'
-import { HOUR, MINUTE, PING, SECOND, signedIn, until, warm } from './signed-in.ts'
+import { HOUR, MINUTE, PING, SECOND, until, warm } from './signed-in.ts'
 import { readAll, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
@@ -201,22 +201,6 @@ test('tabs that come online with a server that is still down do not all send the
   await network.settled(at.refresh, before + 1)
   await vi.waitFor(() => expect(tabs.every(({ session }) => session.status === 'offline')).toBe(true))
   expect(network.count(at.refresh) - before).toBeLessThanOrEqual(2)
-})
-
-test('requests to a server that fails slowly do not queue up behind each other (DPOP-25)', async () => {
-  const { network, session } = await signedIn()
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
-  network.on(at.resource, async () => {
-    await new Promise((done) => setTimeout(done, 1_500))
-    throw new TypeError('Failed to fetch')
-  })
-  const sent = Promise.allSettled(Array.from({ length: 10 }, () => session.fetch(PING)))
-  let over = false
-  void sent.then(() => {
-    over = true
-  })
-  for (let passed = 0; passed < 5_000; passed += 100) await vi.advanceTimersByTimeAsync(100)
-  await vi.waitFor(() => expect(over).toBe(true))
 })
 
 test('a request that was on its way when its account was signed out leaves no trace of it (STO-02)', async () => {

@@ -468,9 +468,10 @@ describe('a write of new tokens', () => {
     const holding = hold()
     network.clock.advance(2 * HOUR)
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const timers = vi.spyOn(globalThis, 'setTimeout')
     const failure = failureOf(network, session.fetch(PING))
-    await vi.waitFor(() => expect(vi.getTimerCount()).toBeGreaterThan(0))
-    await vi.advanceTimersByTimeAsync(20 * SECOND)
+    await vi.waitFor(() => expect(timers).toHaveBeenCalledWith(expect.anything(), 10 * SECOND))
+    await vi.advanceTimersByTimeAsync(10 * SECOND)
     expect((await failure).code).toBe('storage_failed')
     vi.useRealTimers()
     held = false
