@@ -95,7 +95,10 @@ class Remote {
   /** Does what leads to another document, and waits until that is loaded. */
   async navigate(start: () => Promise<unknown>): Promise<void> {
     const before = this.#documents
-    await start()
+    await start().catch((error: unknown) => {
+      // The page may be gone before it has said that it goes.
+      if (this.#documents === before) throw error
+    })
     await poll(
       async () => this.#documents > before,
       () => 'the page to load',
