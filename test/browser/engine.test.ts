@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest'
-import { page, userEvent } from 'vitest/browser'
 
 function open(name: string): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
@@ -25,17 +24,6 @@ test('stores a key that cannot be exported, reads it back and signs with it', as
   const signature = await crypto.subtle.sign(algorithm, stored.privateKey, data)
   expect(await crypto.subtle.verify(algorithm, made.publicKey, signature, data)).toBe(true)
   await expect(crypto.subtle.exportKey('jwk', stored.privateKey)).rejects.toThrow()
-})
-
-test('clicks and types as a person does', async () => {
-  document.body.innerHTML = '<label>Handle <input></label><button>Sign in</button>'
-  const trusted = new Promise<boolean>((clicked) => {
-    document.querySelector('button')?.addEventListener('click', (event) => clicked(event.isTrusted))
-  })
-  await userEvent.fill(page.getByLabelText('Handle'), 'alice.test')
-  await userEvent.click(page.getByRole('button', { name: 'Sign in' }))
-  expect(await trusted).toBe(true)
-  expect(document.querySelector('input')?.value).toBe('alice.test')
 })
 
 test('opens a window, which shares locks and goes away again', async () => {

@@ -109,8 +109,19 @@ test('requests go on with the token at hand while a refresh is under way, and th
   const { network, session } = await warm()
   network.clock.advance(59 * MINUTE + 20 * SECOND)
   const refresh = faults.hold({ after: true })
-  network.on({ ...at.refresh, where: ({ proof }) => proof?.payload.nonce !== undefined }, refresh.handler)
+  let begin = () => {}
+  const answered = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  network.on(
+    { ...at.refresh, where: ({ proof }) => proof?.payload.nonce !== undefined },
+    async (request, next) => {
+      await answered
+      return refresh.handler(request, next)
+    },
+  )
   expect((await session.fetch(PING)).status).toBe(200)
+  begin()
   await refresh.reached
   expect(session.status).toBe('refreshing')
   // The server has replaced the token by now.
