@@ -343,7 +343,7 @@ export class Session {
       init.signal?.throwIfAborted()
       throw isOAuthError(cause) ? cause : networkFailed(url.href, cause)
     } finally {
-      this.#hooks.onUse(this, !response && !init.signal?.aborted)
+      if (response || !init.signal?.aborted) this.#hooks.onUse(this, !response)
     }
     this.#saveNonce()
     requireNoRedirect(url.href, response)

@@ -221,13 +221,17 @@ describe('what is known of an account', () => {
   test('is looked up once however long its server is out of reach, and not for calls that were aborted (L10)', async () => {
     const { network, session } = await settled()
     const before = network.count(at.plc)
-    network.on(at.resource, faults.hang(), { times: 3 })
     for (let call = 0; call < 3; call++) {
+      const held = faults.hold()
+      network.on(at.resource, held.handler, { times: 1 })
       const stop = new AbortController()
       const sent = session.fetch(PING, { signal: stop.signal })
+      await held.reached
       stop.abort()
       await expect(sent).rejects.toMatchObject({ name: 'AbortError' })
+      held.release()
     }
+    await session.fetch(PING)
     expect(network.count(at.plc)).toBe(before)
     network.on(at.resource, faults.unreachable())
     for (let call = 0; call < 20; call++) {
