@@ -43,7 +43,8 @@ export interface OAuthClient {
    * @throws {OAuthError} `identifier_invalid`, `did_unsupported`, `handle_not_found`, `handle_ambiguous`,
    *   `handle_mismatch`, `did_not_found`, `did_document_invalid`, `resource_metadata_invalid`,
    *   `issuer_metadata_invalid`, `issuer_unsupported`, `client_metadata_invalid`, `token_request_failed`,
-   *   `dpop_rejected`, `storage_failed`, or a transport code (`network_failed`, `timed_out`, `response_invalid`).
+   *   `dpop_rejected`, `storage_failed`, `module_failed`, or a transport code (`network_failed`, `timed_out`,
+   *   `response_invalid`).
    */
   signIn(identifier: string, options?: SignInOptions): Promise<never>
 
@@ -117,7 +118,10 @@ const FAILURES_BEFORE_CHECK = 3
 const ENDING_MS = 86_400_000
 
 /** The half that only a sign-in needs: a page that restores a session never loads it. */
-const loadSignIn = () => import('./sign-in.ts')
+const loadSignIn = () =>
+  import('./sign-in.ts').catch((cause: unknown) => {
+    throw oauthError('module_failed', {}, cause)
+  })
 
 /**
  * Creates the client of one app. Makes no request, opens nothing, and touches no global until it is used, so that it
@@ -155,14 +159,22 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     // Before anything is awaited: a browser opens windows only inside a click.
     const popup = openPopup()
     if (!popup) throw oauthError('popup_blocked', {})
-    const { signInWithPopup } = await loadSignIn()
-    return signInWithPopup(identifier, options, popup, await signInContext(options))
+    try {
+      const { signInWithPopup } = await loadSignIn()
+      return await signInWithPopup(identifier, options, popup, await signInContext(options))
+    } catch (error) {
+      popup.close()
+      throw error
+    }
   }
 
   async function prefetch(identifier: string): Promise<void> {
-    const { prefetch } = await loadSignIn()
-    // Whatever is wrong is said when the person signs in.
-    await prefetch(identifier, { ...stepContext({}), onProgress() {} }).catch(() => {})
+    try {
+      const { prefetch } = await loadSignIn()
+      await prefetch(identifier, { ...stepContext({}), onProgress() {} })
+    } catch {
+      // Whatever is wrong is said when the person signs in.
+    }
   }
 
   // Coming back
@@ -174,9 +186,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     const key = url.search + url.hash
     const session = callbacks.get(key) ?? finishSignIn(url)
     callbacks.set(key, session)
-    // What failed before anything was spent can be tried again: the code itself may not have loaded.
+    // What failed before anything was spent can be tried again.
     session.catch((error: unknown) => {
-      if (!isOAuthError(error) || error.code === 'storage_failed') callbacks.delete(key)
+      if (isOAuthError(error, 'storage_failed') || isOAuthError(error, 'module_failed')) callbacks.delete(key)
     })
     return session
   }

@@ -85,6 +85,11 @@ export interface OAuthErrorFacts {
   header_forbidden: { header: string }
   /** An insecure context or a missing browser feature. */
   environment_unsupported: { missing: string[] }
+  /**
+   * The half of this package that signs people in could not be loaded: offline, or the page has outlived its deployment.
+   * Only Chromium tries again; Firefox when the page is reloaded, WebKit in a new tab.
+   */
+  module_failed: Record<never, never>
   /** Storage refused: unavailable, full, blocked, or it does not keep keys. */
   storage_failed: { operation: string }
 }
@@ -139,6 +144,7 @@ const SENTENCES: Record<OAuthErrorCode, string> = {
   url_forbidden: "This app tried to reach an address that is not the account's server.",
   header_forbidden: 'This app tried to set a header that is not its to set.',
   environment_unsupported: 'This browser or page cannot sign in securely.',
+  module_failed: 'A part of this app could not be loaded. Check the connection and reload the page.',
   storage_failed: 'This browser cannot keep a sign-in. It may be full or in a private mode.',
 }
 

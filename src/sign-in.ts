@@ -172,7 +172,6 @@ export async function signInWithPopup(
     }
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
-    popup.close()
     if (request) await takePendingAuthorization(context.session.storage, request.state)
     throw error
   }

@@ -93,6 +93,7 @@ describe('a switch over the code', () => {
       url_forbidden: true,
       header_forbidden: true,
       environment_unsupported: true,
+      module_failed: true,
       storage_failed: true,
     }
     expectTypeOf(known).toEqualTypeOf<{ [Code in OAuthErrorCode]: true }>()
