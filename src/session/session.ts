@@ -130,6 +130,11 @@ export class Session {
     })
   }
 
+  /** Named as what it is: Vue wraps whatever looks like a plain object, and a wrapped one has no private members. */
+  get [Symbol.toStringTag](): string {
+    return 'Session'
+  }
+
   /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
   get pds(): string {
     return this.#record.pds

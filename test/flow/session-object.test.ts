@@ -1,3 +1,4 @@
+import { reactive } from '@vue/reactivity'
 import { expect, test } from 'vitest'
 import { at } from '../support/network.ts'
 import { warm } from './signed-in.ts'
@@ -22,6 +23,7 @@ function findKeys(value: unknown, path = 'session', seen = new Set<unknown>()): 
 test('a session offers what is documented and nothing else, so that no script can take a token or a key from it (N14)', async () => {
   const { network, client, session } = await warm()
   expect(membersOf(session)).toEqual([
+    'Symbol(Symbol.toStringTag)',
     'account',
     'appState',
     'constructor',
@@ -41,6 +43,16 @@ test('a session offers what is documented and nothing else, so that no script ca
   network.assertNoSecrets(session, 'the session')
   network.assertNoSecrets(client, 'the client')
   network.assertNoSecrets(JSON.stringify([session, client, client.getSnapshot()]), 'what is logged')
+})
+
+test('a session can stand in the state of a Vue app, which wraps plain objects', async () => {
+  const { client, session } = await warm()
+  const state = reactive({ client, session, snapshot: client.getSnapshot() })
+  for (const held of [state.session, state.snapshot.session, state.client.session]) {
+    expect(held?.status).toBe('active')
+    expect(held?.account.did).toBe(session.did)
+    expect((await held?.fetch('/xrpc/dev.signet.ping'))?.status).toBe(200)
+  }
 })
 
 test('the functions of a session work without it, as a client that was handed one calls them', async () => {
