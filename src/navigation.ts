@@ -52,8 +52,8 @@ export async function whenActivated(): Promise<void> {
 }
 
 /** Opens an empty window; only inside a click will a browser allow it. */
-export function openPopup(): Window | null {
-  return window.open('about:blank', `signet-${crypto.randomUUID()}`, 'popup,width=480,height=720')
+export function openPopup(): Window | null | undefined {
+  return globalThis.window?.open('about:blank', `signet-${crypto.randomUUID()}`, 'popup,width=480,height=720')
 }
 
 /** Sends the window on, without a way back to this page for whatever it shows. */

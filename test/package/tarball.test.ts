@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -113,6 +122,32 @@ test('every entry is imported in plain Node without a throw, a global or a handl
       specifier === manifest.name ? ['OAuthError', 'createOAuthClient', 'isOAuthError'] : ['guardRefreshes']
     expect(JSON.parse(printed), specifier).toEqual({ names, added: [] })
   }
+})
+
+test.each([
+  ['a page', ['es2023', 'dom', 'dom.iterable']],
+  ['a worker', ['es2023', 'webworker']],
+])('the types need no more than %s has', (_where, lib) => {
+  const file = join(app, 'types.ts')
+  writeFileSync(
+    file,
+    entries()
+      .map(({ specifier }) => `export * from '${specifier}'`)
+      .join('\n'),
+  )
+  const options = [
+    '--lib',
+    lib.join(),
+    '--types',
+    '',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--noEmit',
+    '--strict',
+  ]
+  run(join(root, 'node_modules/.bin/tsc'), [...options, '--ignoreConfig', file], app)
 })
 
 test('a client that was made and initialized on a server does not keep Node running', () => {
