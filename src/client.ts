@@ -9,7 +9,7 @@ import { type ClientSnapshot, createAccounts, SERVER_SNAPSHOT } from './session/
 import { type Announcement, openAnnouncements } from './session/announcements.ts'
 import type { SessionContext } from './session/context.ts'
 import { isSameSignIn } from './session/refresh.ts'
-import { type Account, internalsOf, Session, type SessionHooks } from './session/session.ts'
+import { type Account, internalsOf, LiveSession, type Session, type SessionHooks } from './session/session.ts'
 import type { AuthorizationRequest, SignInContext, SignInOptions } from './sign-in.ts'
 import type { StepContext } from './steps.ts'
 import { sweepAuthorizations } from './storage/authorizations.ts'
@@ -138,7 +138,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   const events = createEvents()
   const cache = createCache(now)
   const accounts = createAccounts(
-    (record, dpop) => new Session(shared as SessionContext, hooks, record, dpop),
+    (record, dpop) => new LiveSession(shared as SessionContext, hooks, record, dpop),
     (event) => events.emit('session', event),
   )
 
@@ -212,8 +212,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     const callback = ours ? handleCallback() : undefined
     callback?.catch(() => {})
     try {
-      if (callback) return await callback
-      return await restoreLast()
+      return await (callback ?? restoreLast())
     } catch (error) {
       // Whoever was signed in before still is. A callback that was opened again is no reason to say more.
       const previous = await restoreLast()

@@ -8,8 +8,10 @@ import { type Account, internalsOf, type Session, type SessionStatus } from './s
 export interface ClientSnapshot {
   /** `initializing` until `initialize()` has looked into storage and the URL. */
   readonly status: 'initializing' | 'signed-out' | 'signed-in'
-  /** The account this tab uses. */
+  /** The account this tab uses: to make requests with. */
   readonly session: Session | undefined
+  /** The same account: to show. One of {@link accounts}. */
+  readonly account: Account | undefined
   /** All accounts that were signed in on this device, in that order, and have not been signed out. */
   readonly accounts: readonly Account[]
 }
@@ -39,7 +41,12 @@ export interface Accounts {
   changed(error?: OAuthError): void
 }
 
-export const SERVER_SNAPSHOT: ClientSnapshot = { status: 'initializing', session: undefined, accounts: [] }
+export const SERVER_SNAPSHOT: ClientSnapshot = {
+  status: 'initializing',
+  session: undefined,
+  account: undefined,
+  accounts: [],
+}
 
 /** The accounts of one client. Memory only; who calls decides what is stored. */
 export function createAccounts(
@@ -90,10 +97,12 @@ export function createAccounts(
     },
     changed(error) {
       const session = current === undefined ? undefined : sessions.get(current)
+      const all = [...sessions.values()].map((each) => each.account)
       const next: ClientSnapshot = {
         status: session ? 'signed-in' : initialized ? 'signed-out' : 'initializing',
         session,
-        accounts: [...sessions.values()].map((each) => each.account),
+        account: all.find((account) => account.current),
+        accounts: all,
       }
       const isSame =
         next.status === snapshot.status &&

@@ -14,6 +14,7 @@ export interface ResourceRequest {
 /** An NSID names the method; nothing else is one (XRPC specification). */
 const METHOD = /^\/xrpc\/([\w.~-]|%(?!2[EeFf]|5[Cc])[\dA-Fa-f]{2})+$/
 const RESERVED_HEADER = /^(authorization|dpop|cookie|host|origin|proxy-.*|sec-.*)$/
+const IMPOSSIBLE_METHOD = /^(CONNECT|TRACE|TRACK)?$|[^\w!#$%&'*+.^`|~-]/
 /** How much of a refusal's body is read, and for how long, to find its error code. */
 const PEEK_BYTES = 8192
 const PEEK_MS = 5_000
@@ -23,6 +24,7 @@ const PEEK_MS = 5_000
  * repeatable: a server may ask for another nonce after it has read one.
  *
  * @throws {OAuthError} `url_forbidden`, `header_forbidden`
+ * @throws {TypeError} For what `fetch` itself would not send.
  */
 export async function createResourceRequest(
   pds: string,
@@ -44,6 +46,8 @@ export async function createResourceRequest(
     })
   }
   const method = (init.method ?? 'GET').toUpperCase()
+  if (IMPOSSIBLE_METHOD.test(method)) throw new TypeError(`${method} is not a method that can be sent`)
+  if (init.body != null && /^(GET|HEAD)$/.test(method)) throw new TypeError(`${method} cannot have a body`)
   const body = init.body == null ? null : await createRepeatableBody(init.body, headers)
   const { signal = null, cache = 'default', keepalive = false, priority = 'auto' } = init
   return { url, method, headers, init: { method, body, signal, cache, keepalive, priority } }

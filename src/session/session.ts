@@ -22,7 +22,7 @@ const NONCE_SAVE_INTERVAL_MS = 5_000
  * How a session stands, and the one call that mends it:
  * `active`, `refreshing` – nothing to do ·
  * `offline` – the server could not be reached when the token had to be replaced: `session.refresh()` ·
- * `expired` – its time is up, `revoked` – the server ended it, `rotation_lost` – the answer to a refresh never arrived,
+ * `expired` – its time is up, `revoked` – the server ended it, or it was signed out, `rotation_lost` – the answer to a refresh never arrived,
  * `moved` – the account has another server: `signIn(did)` for each of these.
  */
 export type SessionStatus =
@@ -57,6 +57,54 @@ export interface Account {
   readonly movedTo: string | undefined
 }
 
+/**
+ * A signed-in account: authorised requests to its own server, and nothing that could give its tokens away.
+ *
+ * Goes as it is into `new Agent(session)` (`@atproto/api`), `new Client(session)` (`@atproto/lex`) and
+ * `new Client({ handler: session })` (`@atcute/client`). The same object for as long as the account is signed in, so that
+ * what changes in it tells no framework to render anew: show `Account`, which is replaced.
+ */
+export interface Session {
+  readonly did: Did
+  /** What `signIn()` was given as `appState`, on the session that its callback brought. */
+  appState: unknown
+  /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
+  readonly pds: string
+  readonly issuer: string
+  /** Scope as granted, which may be less than what was asked for. */
+  readonly scope: string
+  /** When the access token expires, milliseconds since the epoch. It is replaced before that by itself. */
+  readonly expiresAt: number | undefined
+  readonly status: SessionStatus
+  readonly account: Account
+
+  /**
+   * Makes an authorised request, as `fetch` would: an answer of any status is returned, not thrown.
+   *
+   * Adds the access token and a DPoP proof, replaces the token ahead of its expiry, and repeats the request where the
+   * server asks for another nonce or has replaced the token. Sends to `/xrpc/` on {@link pds} and nowhere else; follows
+   * no redirect. Bodies that are streams are read into memory first.
+   *
+   * @param input - A path such as `/xrpc/com.atproto.server.getSession`, or an absolute URL of the same origin.
+   * @throws {OAuthError} `url_forbidden`, `header_forbidden`, `session_ended`, `account_moved`, `network_failed`,
+   *   `response_invalid` (a redirect); the signal's reason when aborted.
+   */
+  readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>
+  /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
+  readonly fetchHandler: (path: string, init?: RequestInit) => Promise<Response>
+  /** {@link fetch}, by the name that `@atcute/client` looks for. */
+  readonly handle: (path: string, init?: RequestInit) => Promise<Response>
+
+  /**
+   * Replaces the access token now. Not needed in the ordinary course; mends `offline`.
+   *
+   * @throws {OAuthError} `session_ended`, `token_request_failed`, or a transport code.
+   */
+  refresh(): Promise<void>
+  /** Signs this account out: forgets it here and in all tabs, and asks its server to forget it too. */
+  signOut(): Promise<void>
+}
+
 /** @internal */
 export interface SessionHooks {
   isCurrent(session: Session): boolean
@@ -86,15 +134,9 @@ export function internalsOf(session: Session): SessionInternals {
   return internals.get(session) as SessionInternals
 }
 
-/**
- * A signed-in account: authorised requests to its own server, and nothing that could give its tokens away.
- *
- * Goes as it is into `new Agent(session)` (`@atproto/api`), `new Client(session)` (`@atproto/lex`) and
- * `new Client({ handler: session })` (`@atcute/client`).
- */
-export class Session {
+/** @internal */
+export class LiveSession implements Session {
   readonly did: Did
-  /** What `signIn()` was given as `appState`, on the session that its callback brought. */
   appState: unknown = undefined
 
   readonly #context: SessionContext
@@ -135,7 +177,6 @@ export class Session {
     return 'Session'
   }
 
-  /** Origin of the account's server (PDS), the only one that {@link fetch} talks to. */
   get pds(): string {
     return this.#record.pds
   }
@@ -144,12 +185,10 @@ export class Session {
     return this.#record.server.issuer
   }
 
-  /** Scope as granted, which may be less than what was asked for. */
   get scope(): string {
     return this.#record.tokens.scope
   }
 
-  /** When the access token expires, milliseconds since the epoch. It is replaced before that by itself. */
   get expiresAt(): number | undefined {
     return this.#record.tokens.expiresAt
   }
@@ -181,39 +220,20 @@ export class Session {
     }
   }
 
-  /**
-   * Makes an authorised request, as `fetch` would: an answer of any status is returned, not thrown.
-   *
-   * Adds the access token and a DPoP proof, replaces the token ahead of its expiry, and repeats the request where the
-   * server asks for another nonce or has replaced the token. Sends to `/xrpc/` on {@link pds} and nowhere else; follows
-   * no redirect. Bodies that are streams are read into memory first.
-   *
-   * @param input - A path such as `/xrpc/com.atproto.server.getSession`, or an absolute URL of the same origin.
-   * @throws {OAuthError} `url_forbidden`, `header_forbidden`, `session_ended`, `account_moved`, `network_failed`,
-   *   `response_invalid` (a redirect); the signal's reason when aborted.
-   */
-  readonly fetch = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+  readonly fetch: Session['fetch'] = async (input, init) => {
     const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined)
     signal?.throwIfAborted()
     return abortable(this.#fetch(input, init), signal)
   }
 
-  /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
-  readonly fetchHandler: (path: string, init?: RequestInit) => Promise<Response> = this.fetch
+  readonly fetchHandler: Session['fetchHandler'] = this.fetch
 
-  /** {@link fetch}, by the name that `@atcute/client` looks for. */
-  readonly handle: (path: string, init?: RequestInit) => Promise<Response> = this.fetch
+  readonly handle: Session['handle'] = this.fetch
 
-  /**
-   * Replaces the access token now. Not needed in the ordinary course; mends `offline`.
-   *
-   * @throws {OAuthError} `session_ended`, `token_request_failed`, or a transport code.
-   */
   refresh(): Promise<void> {
     return this.#refresh('asked')
   }
 
-  /** Signs this account out: forgets it here and in all tabs, and asks its server to forget it too. */
   signOut(): Promise<void> {
     return this.#hooks.signOut(this.did)
   }

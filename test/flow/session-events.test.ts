@@ -79,6 +79,22 @@ test('the snapshot is the same object until something in it changes, and a liste
   expect(heard).toHaveLength(count)
 })
 
+test('what is shown of the account in use is replaced when it stands differently, unlike its session (STO-14)', async () => {
+  const { network, client, session } = await warm()
+  const before = client.getSnapshot()
+  expect(before.account).toBe(before.accounts[0])
+  expect(before.account).toMatchObject({ did: session.did, current: true, status: 'active' })
+  network.revokeSession(session.did)
+  await session.refresh().catch(() => {})
+  const after = client.getSnapshot()
+  expect(before.account?.status).toBe('active')
+  expect(after.account).toMatchObject({ did: session.did, status: 'revoked' })
+  expect(after.session).toBe(before.session)
+  await client.signOut()
+  expect(client.getSnapshot().account).toBeUndefined()
+  expect(client.getServerSnapshot().account).toBeUndefined()
+})
+
 test('a listener that throws disturbs neither the refresh nor the other listeners (STO-14)', async () => {
   const { network, client, session } = await warm()
   const thrown = await collectUncaught(async () => {
