@@ -59,7 +59,10 @@ export interface OAuthClientOptions {
   plcDirectory?: string | undefined
   /** Default: the platform's, as it is when the client is created. */
   fetch?: typeof globalThis.fetch | undefined
-  /** `memory` keeps nothing over a page load. Default `auto`: IndexedDB, or memory where that does not work. */
+  /**
+   * `memory` keeps nothing over a page load: only `authorize()` and `handleCallback()` on one page sign in there.
+   * Default `auto`: IndexedDB, or memory where that does not work.
+   */
   storage?: 'auto' | 'memory' | undefined
   /** Separates clients of one origin from each other. Default `default`; the database is `signet:<namespace>`. */
   namespace?: string | undefined
@@ -108,7 +111,14 @@ export function createConfig(options: OAuthClientOptions): Config {
     )
   const issues = checkScope(scope)
   for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
-  const services = handleResolvers.map(Object).flatMap(({ service, url = service }) => url ?? [])
+  for (const value of [fetch, now])
+    if (typeof value !== 'function') issues.push('fetch and now must be functions')
+  if (!['auto', 'memory'].includes(storage)) issues.push('storage must be auto or memory')
+  if (!handleResolvers.length) issues.push('handleResolver must not be an empty list')
+  const services = handleResolvers.flatMap((resolver) => {
+    if (typeof resolver === 'function' || resolver.type === 'well-known') return []
+    return resolver.type === 'xrpc' ? resolver.service : resolver.url
+  })
   for (const url of [plcDirectory, ...services]) {
     if (!parsePartyUrl(url, allowHttp))
       issues.push(`${url} must be an https URL; allowHttp lets local ones through`)
@@ -195,7 +205,13 @@ export function findUndeclared(scope: string, { scope: declared }: OAuthClientMe
   const values = declared.split(' ')
   return scope
     .split(' ')
-    .flatMap((value) => (values.includes(value) ? [] : [`scope ${value} must be declared in clientMetadata`]))
+    .flatMap((value) =>
+      values.includes(value)
+        ? []
+        : [
+            `scope ${value} is not declared: add it to clientMetadata, or to the client's scope where there is none`,
+          ],
+    )
 }
 
 export function checkScope(scope: unknown): string[] {
@@ -204,7 +220,9 @@ export function checkScope(scope: unknown): string[] {
     values.includes('atproto') && !values.includes('openid') && new Set(values).size === values.length
   return fits
     ? []
-    : ['scope must be different words, one space between them, with "atproto" and without "openid"']
+    : [
+        `scope must be different words, one space between them, with "atproto" and without "openid", not ${JSON.stringify(scope)}`,
+      ]
 }
 
 /** The redirect URI of this page, if the document has it; else the first. */

@@ -135,17 +135,22 @@ const SENTENCES: Record<OAuthErrorCode, string> = {
   scope_missing: 'The permission that this app needs was not given.',
   popup_blocked: 'The sign-in window was blocked. Allow pop-ups here and try again.',
   popup_closed: 'The sign-in window was closed.',
-  token_request_failed: 'The server refused the request. Please try again.',
+  token_request_failed: 'The server refused the request.',
   token_response_invalid: SERVER_FAULT,
   dpop_rejected: 'The server did not accept this device. Check its date and time.',
-  session_not_found: SIGN_IN_AGAIN,
+  session_not_found: 'That account is not signed in here. Please sign in.',
   session_ended: SIGN_IN_AGAIN,
   account_moved: 'The account has moved to another server. Please sign in again.',
-  url_forbidden: "This app tried to reach an address that is not the account's server.",
+  url_forbidden: "This app tried to reach something other than /xrpc/ on the account's server.",
   header_forbidden: 'This app tried to set a header that is not its to set.',
   environment_unsupported: 'This browser or page cannot sign in securely.',
   module_failed: 'A part of this app could not be loaded. Check the connection and reload the page.',
   storage_failed: 'This browser cannot keep a sign-in. It may be full or in a private mode.',
+}
+
+function describe(code: OAuthErrorCode, { oauthError }: { oauthError?: string | undefined }): string {
+  if (oauthError === 'access_denied') return 'Access was not given, so nothing has changed.'
+  return SENTENCES[oauthError?.includes('client') ? 'client_metadata_invalid' : code]
 }
 
 const RETRYABLE: readonly OAuthErrorCode[] = ['network_failed', 'timed_out', 'storage_failed']
@@ -173,7 +178,7 @@ export class OAuthError extends Error {
       /\p{Cf}/gu,
       '',
     )
-    super(`${code} ${shown}: ${SENTENCES[code]}`, options)
+    super(`${code} ${shown}: ${describe(code, facts)}`, options)
     this.code = code
     Object.assign(this, facts)
   }
@@ -188,8 +193,7 @@ export class OAuthError extends Error {
 
   /** One or two sentences fit to show to a person, in English. */
   get userMessage(): string {
-    if (this.oauthError === 'access_denied') return 'Access was not given, so nothing has changed.'
-    return SENTENCES[this.code]
+    return describe(this.code, this)
   }
 
   /** Plain data for logs and for other tabs: structured clone would drop an error's own fields. */

@@ -145,6 +145,9 @@ export function parsePartyUrl(value: unknown, allowHttp: boolean): URL | undefin
   return !allowHttp && LOCAL_HOST.test(hostname) ? undefined : url
 }
 
+/** What is wrong with a URL that {@link parseOrigin} does not take. */
+export const NOT_AN_ORIGIN = 'not a bare https origin; allowHttp lets local ones through'
+
 /** {@link parsePartyUrl} for identifiers that must be a bare origin, spelled exactly as an origin is. */
 export function parseOrigin(value: unknown, allowHttp: boolean): string | undefined {
   const origin = parsePartyUrl(value, allowHttp)?.origin

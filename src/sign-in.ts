@@ -70,16 +70,21 @@ export interface SignInContext extends StepContext {
 /** Time for a person to sign in inside a popup. */
 const POPUP_TIMEOUT_MS = 600_000
 
-/** Identifier → account and server → authorization request, accepted and stored: everything before the page leaves. */
+/**
+ * Identifier → account and server → authorization request, accepted and stored: everything before the page leaves.
+ *
+ * @param way - How another page is going to have the answer; `undefined` when the caller brings it to this one.
+ */
 export async function authorize(
   identifier: string,
-  options: SignInOptions & { popup?: boolean },
+  options: SignInOptions,
   context: SignInContext,
+  way?: 'redirect' | 'popup',
 ): Promise<AuthorizationRequest> {
   const { now, session, signal } = context
   const named = parseIdentifier(identifier, context)
-  const settings = readOptions(named, options, context)
-  await probeStorage(context)
+  const settings = { ...readOptions(named, options, context), popup: way === 'popup' }
+  await probeStorage(context, way !== undefined)
   const [client, [target, server]] = await Promise.all([
     context.remember('client', resolveClient),
     findServer(named, context),
@@ -111,20 +116,25 @@ export async function authorize(
 /** @throws {TypeError} For options that no server would take, before anything is asked of one. */
 function readOptions(
   named: Identifier,
-  options: SignInOptions & { popup?: boolean },
+  options: SignInOptions,
   context: SignInContext,
-): AuthorizationOptions {
-  const { scope = context.scope, appState, prompt, loginHint, signal: _, popup = false, ...others } = options
+): Omit<AuthorizationOptions, 'popup'> {
+  const { scope = context.scope, appState, prompt, loginHint, signal: _, ...others } = options
   const { uiLocales = globalThis.navigator?.languages, ...unknown } = others
   const issues = checkScope(scope)
   for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
   if (prompt && !PROMPTS.includes(prompt)) issues.push(`prompt must be one of ${PROMPTS.join(', ')}`)
   if (prompt === 'create' && !('server' in named)) issues.push('prompt create needs the URL of a server')
+  try {
+    structuredClone(appState)
+  } catch {
+    issues.push('appState must be plain data, or a plain copy of what a framework made reactive')
+  }
   if (issues.length) throw new TypeError(issues.join('; '))
   const hint = loginHint === undefined ? named : parseIdentifier(loginHint, context)
   if (loginHint !== undefined && 'server' in hint) throw new TypeError('loginHint must be a handle or a DID')
   const login = 'did' in hint ? hint.did : 'handle' in hint ? hint.handle : undefined
-  return { scope, prompt, loginHint: login, uiLocales, appState, popup }
+  return { scope, prompt, loginHint: login, uiLocales, appState }
 }
 
 /** Whose account it is, and which server may speak for it. */
@@ -145,11 +155,11 @@ export async function signIn(
   options: SignInOptions,
   context: SignInContext,
 ): Promise<never> {
-  const { url } = await authorize(identifier, options, context)
+  const { url } = await authorize(identifier, options, context, 'redirect')
   return runStep(context, 'redirect', () => redirect(url))
 }
 
-/** Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */
+/** @internal Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */
 export async function signInWithPopup(
   identifier: string,
   options: SignInOptions,
@@ -158,7 +168,7 @@ export async function signInWithPopup(
 ): Promise<Session> {
   let request: AuthorizationRequest | undefined
   try {
-    request = await authorize(identifier, { ...options, popup: true }, context)
+    request = await authorize(identifier, options, context, 'popup')
     if (popup.closed) throw oauthError('popup_closed', {})
     navigatePopup(popup, request.url)
     const answer = await abortable(
@@ -248,13 +258,13 @@ async function storeSession(
 }
 
 /** Makes sure that storage keeps what a sign-in has to find again, before anything is asked of a server. */
-async function probeStorage({ session, storage }: SignInContext): Promise<void> {
+async function probeStorage({ session, storage }: SignInContext, leaves: boolean): Promise<void> {
   const key = await generateDpopKey()
   const name = `probe ${crypto.randomUUID()}`
   await session.storage.update('settings', name, () => key)
   const kept = await isUsableKey((await session.storage.get('settings', name)) as DpopKey)
   await session.storage.update('settings', name, () => undefined)
-  if (!kept || (session.storage.tier === 'memory' && storage !== 'memory')) {
+  if (!kept || (session.storage.tier === 'memory' && (leaves || storage !== 'memory'))) {
     throw oauthError('storage_failed', { operation: 'keep a key' })
   }
 }

@@ -42,7 +42,7 @@ export async function resolveClient(context: StepContext): Promise<Client> {
 /** @throws {OAuthError} `client_metadata_invalid` for scopes that the document does not declare. */
 export function requireDeclaredScope(client: Client, scope: string): void {
   const undeclared = findUndeclared(scope, client.metadata)
-  if (undeclared.length) throw invalid(client.clientId, [`scope must declare ${undeclared.join(' ')}`])
+  if (undeclared.length) throw invalid(client.clientId, undeclared)
 }
 
 function invalid(url: string, issues: string[]): Error {

@@ -1,5 +1,5 @@
 import { oauthError } from '../errors.ts'
-import { fetchBounded, parseJson, parseOrigin } from '../http.ts'
+import { fetchBounded, NOT_AN_ORIGIN, parseJson, parseOrigin } from '../http.ts'
 import { parseProtectedResourceMetadata } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
 
@@ -20,7 +20,7 @@ export async function fetchIssuer(pds: string, context: StepContext): Promise<st
   if (value && value.resource !== pds) issues.push('resource')
   if (value && value.authorization_servers.length !== 1) issues.push('authorization_servers: not exactly one')
   const issuer = parseOrigin(value?.authorization_servers[0], context.allowHttp)
-  if (value && !issuer) issues.push('authorization_servers: not a bare https origin')
+  if (value && !issuer) issues.push(`authorization_servers: ${NOT_AN_ORIGIN}`)
   if (issues.length || !issuer)
     throw oauthError('resource_metadata_invalid', { pds, status: response.status, issues })
   return issuer

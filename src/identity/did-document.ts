@@ -1,6 +1,6 @@
 import { isValidHandle } from '@atproto/syntax'
 import { oauthError } from '../errors.ts'
-import { fetchBounded, parseJson, parseOrigin } from '../http.ts'
+import { fetchBounded, NOT_AN_ORIGIN, parseJson, parseOrigin } from '../http.ts'
 import { parseDidDocument, parseDidService } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
 import type { Did } from '../types.ts'
@@ -54,7 +54,7 @@ export async function resolveDidDocument(did: Did, context: StepContext): Promis
     )
   if (services.length !== 1) throw invalid([`service: ${services.length || 'no'} PDS entries`])
   const pds = parseOrigin(services[0]?.serviceEndpoint, context.allowHttp)
-  if (!pds) throw invalid(['serviceEndpoint: must be a bare https origin'])
+  if (!pds) throw invalid([`serviceEndpoint: ${NOT_AN_ORIGIN}`])
   return { did, claimedHandle: findHandle(value.alsoKnownAs ?? []), pds }
 }
 

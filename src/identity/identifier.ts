@@ -1,7 +1,7 @@
 import { isAtprotoDid } from '@atproto/did'
 import { INVALID_HANDLE, isValidHandle, isValidTld } from '@atproto/syntax'
 import { oauthError } from '../errors.ts'
-import { parsePartyUrl } from '../http.ts'
+import { NOT_AN_ORIGIN, parsePartyUrl } from '../http.ts'
 import type { Did } from '../types.ts'
 
 /** What somebody signs in with. */
@@ -27,10 +27,10 @@ export function parseIdentifier(input: unknown, options: { allowHttp?: boolean }
   if (/^https?:/i.test(text)) {
     const url = parsePartyUrl(text, allowHttp)
     const server = url?.href === `${url?.origin}/` ? url.origin : undefined
-    if (!server) throw invalid(text, 'not a bare https origin')
+    if (!server) throw invalid(text, NOT_AN_ORIGIN)
     return { server }
   }
-  return { handle: parseHandle(text.replace(/^(at:\/\/|@)/, ''), allowHttp) }
+  return { handle: parseHandle(trim(text.replace(/^(at:\/\/|@)/, '')), allowHttp) }
 }
 
 /**
@@ -42,7 +42,7 @@ function parseHandle(text: string, allowHttp: boolean): string {
   if (!isValidHandle(text)) throw invalid(text, 'not a handle, DID or server URL')
   const handle = text.toLowerCase()
   if (!isResolvable(handle, allowHttp)) {
-    throw invalid(text, 'reserved top-level domain')
+    throw invalid(text, 'reserved top-level domain; allowHttp lets .test through')
   }
   return handle
 }

@@ -36,6 +36,17 @@ async function push(identifier: string = ALICE.handle, options: SignInOptions = 
 /** An option as an app without types, or with a mistake, would give it. */
 const untyped = (options: object) => options as SignInOptions
 
+test('a mistake in calling is said before anything is asked of anybody', async () => {
+  const client = createTestClient(network)
+  const scope = 'atproto rpc:dev.signet.none?aud=*'
+  await expect(client.authorize(ALICE.handle, { appState: { draft() {} } })).rejects.toThrow(TypeError)
+  await expect(client.authorize(ALICE.handle, untyped({ popup: true }))).rejects.toThrow(TypeError)
+  expect(network.log).toEqual([])
+  const undeclared = await failureOf(network, client.authorize(ALICE.handle, { scope }))
+  expect(undeclared).toMatchObject({ code: 'client_metadata_invalid' })
+  expect(undeclared.message).toContain('scope rpc:dev.signet.none?aud=* is not declared: add it')
+})
+
 describe('the parameters', () => {
   test('are the seven of a code request with PKCE (REQ-01)', async () => {
     expect(await push()).toMatchObject({

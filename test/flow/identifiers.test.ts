@@ -37,6 +37,8 @@ describe('what somebody types', () => {
     ['\u2068alice.handles.dev\u2069', 'HDL-04'],
     ['\ufeffalice.handles.dev\r\n', 'HDL-04'],
     ['at://alice.handles.dev', 'HDL-04'],
+    ['@ alice.handles.dev', 'HDL-04'],
+    ['@\u2068alice.handles.dev\u2069', 'HDL-04'],
     ['ALICE.HANDLES.DEV', 'HDL-02'],
     ['@Alice.Handles.Dev', 'A17'],
   ])('may be %j and is sent as the bare handle only (%s)', async (input) => {

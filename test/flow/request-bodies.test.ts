@@ -274,6 +274,20 @@ describe('an aborted call ends with the reason of its signal', () => {
   })
 })
 
+test.each([
+  ['a GET with a body', { body: '{}' }],
+  ['a HEAD with a body', { method: 'head', body: new Blob(['x']) }],
+  ['CONNECT', { method: 'connect' }],
+  ['TRACE', { method: 'TRACE' }],
+  ['no method', { method: '' }],
+  ['two words', { method: 'CON NECT' }],
+])('what fetch itself would not send is a mistake of the caller: %s (RS-08)', async (_what, init) => {
+  const { network, session } = await warm()
+  const before = network.log.length
+  await expect(session.fetch(PING, init)).rejects.toThrow(TypeError)
+  expect(network.log).toHaveLength(before)
+})
+
 describe('a Request', () => {
   test('keeps its body where it has no property of that name, as in Firefox (RS-08)', async () => {
     const { network, session } = await warm()

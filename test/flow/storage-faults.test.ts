@@ -121,6 +121,19 @@ describe('storage that cannot be used', () => {
     browser.network.assertClean()
   })
 
+  test('is said before a page leaves that could not be found again, also to an app that asked for memory (STO-03)', async () => {
+    const browser = createBrowser(createFakeNetwork())
+    const client = browser.openClient({ storage: 'memory' })
+    const popup = { close: vi.fn(), closed: false, location: { replace: vi.fn() } }
+    vi.stubGlobal('window', { open: () => popup })
+    for (const call of [client.signIn, client.signInWithPopup]) {
+      const error = await failureOf(browser.network, call(ALICE.handle))
+      expect(error).toMatchObject({ code: 'storage_failed' })
+    }
+    expect(popup.close).toHaveBeenCalledOnce()
+    expect(browser.network.log).toEqual([])
+  })
+
   test('is looked at again at the next attempt (STO-03)', async () => {
     const browser = createBrowser(createFakeNetwork())
     const { network } = browser

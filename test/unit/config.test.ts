@@ -272,6 +272,24 @@ describe('a redirect URI', () => {
   })
 })
 
+describe('an option', () => {
+  test.each([
+    ['an empty list of resolvers', { handleResolver: [] }, /handleResolver must not be empty|empty list/],
+    ['a resolver without its URL', { handleResolver: { type: 'dns' } }, /undefined must be an https URL/],
+    ['a resolver of no known kind', { handleResolver: { type: 'well_known' } }, /must be an https URL/],
+    ['a resolver that is a number', { handleResolver: 5 }, /must be an https URL/],
+    ['another storage', { storage: 'localStorage' }, /storage must be auto or memory/],
+    ['a clock that is a date', { now: new Date() }, /fetch and now must be functions/],
+    ['a fetch that is a name', { fetch: 'fetch' }, /fetch and now must be functions/],
+    ['a list for a scope', { scope: ['atproto'] }, /scope must be .*, not \["atproto"\]/],
+    ['a name that is none', { clientID: CLIENT_ID }, /clientID is not an option/],
+  ])('that is %s is refused, by name', (_what, options, message) => {
+    const thrown = catchError(() => createWith({}, options as OAuthClientOptions))
+    expect(thrown).toBeInstanceOf(TypeError)
+    expect(String(thrown)).toMatch(message)
+  })
+})
+
 describe('an environment', () => {
   test('that is no secure context is refused when the client is made (O06, STO-08)', () => {
     // As a page on http://app.signet.dev has it.
