@@ -397,8 +397,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
         storage.close()
       }
       if (closed) dispose()
-      const appOrigin = (currentUrl() ?? new URL(config.redirectUri ?? clientId)).origin
-      const clock = createClock(config.fetch, now, appOrigin)
+      const page = currentUrl() ?? new URL(config.redirectUri ?? clientId)
+      const clock = createClock(config.fetch, now, page.origin + page.pathname)
       shared = {
         name,
         allowHttp,

@@ -155,8 +155,16 @@ export async function signIn(
   options: SignInOptions,
   context: SignInContext,
 ): Promise<never> {
-  const { url } = await authorize(identifier, options, context, 'redirect')
-  return runStep(context, 'redirect', () => redirect(url))
+  const { url, state } = await authorize(identifier, options, context, 'redirect')
+  let left = false
+  try {
+    return await runStep(context, 'redirect', () => {
+      left = true
+      return redirect(url)
+    })
+  } finally {
+    if (!left) await takePendingAuthorization(context.session.storage, state)
+  }
 }
 
 /** @internal Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */

@@ -43,6 +43,8 @@ export async function runStep<T>(
   let phase: 'end' | 'error' = 'error'
   onProgress({ step, phase: 'start' })
   try {
+    // Whoever watches may have given up.
+    signal?.throwIfAborted()
     const result = await abortable(work(), signal)
     phase = 'end'
     return result

@@ -12,13 +12,14 @@ export interface Clock {
   /** How far the servers' clock is ahead of this device's, as far as is known. */
   offsetMs(): number
   /**
-   * Reads the `Date` of the app's own origin, since CORS hides that header of any other, and corrects the clock by it.
+   * Reads the `Date` of the app's own server, since CORS hides that header of any other, and corrects the clock by it.
    * Never rejects.
    */
   correct(): Promise<void>
 }
 
-export function createClock(fetch: Fetch, now: () => number, appOrigin: string): Clock {
+/** @param page - URL of something the app's server has served, without query: `/` may lead elsewhere. */
+export function createClock(fetch: Fetch, now: () => number, page: string): Clock {
   let offsetMs = 0
   let measuring: Promise<void> | undefined
   let measuredAt = 0
@@ -26,7 +27,7 @@ export function createClock(fetch: Fetch, now: () => number, appOrigin: string):
 
   const measure = async () => {
     // The query keeps an app's service worker from answering out of its cache.
-    const url = `${appOrigin}/?time=${performance.now()}`
+    const url = `${page}?time=${performance.now()}`
     const { headers } = await fetchBounded(fetch, url, { method: 'HEAD', timeoutMs: 5_000, maxBytes: 1024 })
     const measured = Date.parse(headers.get('date') ?? '') - now()
     const size = Math.abs(measured)

@@ -10,7 +10,7 @@ import type { DpopNonce } from '../types.ts'
 
 /** The parts of a service worker's global scope that are used. */
 interface WorkerScope {
-  readonly location: { readonly origin: string }
+  readonly location: { readonly origin: string; readonly pathname: string }
   addEventListener(type: 'message', listener: (event: WorkerMessageEvent) => void): void
 }
 
@@ -29,15 +29,16 @@ export function guardRefreshes(): void {
   scope.addEventListener('message', (event) => {
     const { data, ports } = event
     const [port] = ports
-    if (data?.signet === 1 && port) event.waitUntil(answer(data as GuardRequest, port, scope.location.origin))
+    const { origin, pathname } = scope.location
+    if (data?.signet === 1 && port) event.waitUntil(answer(data as GuardRequest, port, origin + pathname))
   })
 }
 
-async function answer(request: GuardRequest, port: MessagePort, origin: string): Promise<void> {
+async function answer(request: GuardRequest, port: MessagePort, script: string): Promise<void> {
   port.postMessage('accepted' satisfies GuardAnswer)
   let result: GuardAnswer = {}
   try {
-    await refresh(request, origin)
+    await refresh(request, script)
   } catch (error) {
     // An error object loses its own members on the way.
     result = { error: isOAuthError(error) ? { ...error } : { code: 'storage_failed' } }
@@ -46,7 +47,7 @@ async function answer(request: GuardRequest, port: MessagePort, origin: string):
   }
 }
 
-async function refresh(request: GuardRequest, origin: string): Promise<void> {
+async function refresh(request: GuardRequest, script: string): Promise<void> {
   const { name, allowHttp, clientId, did, issuedAt, urgency } = request
   const fetch = (url: string, init: RequestInit) => globalThis.fetch(url, init)
   const now = Date.now
@@ -59,7 +60,7 @@ async function refresh(request: GuardRequest, origin: string): Promise<void> {
     const stored = await sessions.load(did)
     // A page that asked for what another one has had done only has to read it.
     if (typeof stored !== 'object' || stored.tokens.issuedAt !== issuedAt) return
-    const clock = createClock(fetch, now, origin)
+    const clock = createClock(fetch, now, script)
     const context = {
       name,
       allowHttp,

@@ -214,7 +214,7 @@ export class LiveSession implements Session {
       current: this.#hooks.isCurrent(this),
       expiresAt: tokens.expiresAt,
       // Without a refresh token it ends with its first access token.
-      endsAt: tokens.refreshToken ? createdAt + SESSION_LIFETIME_MS : (tokens.expiresAt ?? createdAt),
+      endsAt: (tokens.refreshToken ? undefined : tokens.expiresAt) ?? createdAt + SESSION_LIFETIME_MS,
       lastUsedAt,
       movedTo,
     }
@@ -308,7 +308,10 @@ export class LiveSession implements Session {
   }
 
   #mayRefresh(): boolean {
-    return Math.abs(this.#context.now() - this.#record.tokens.issuedAt) >= MIN_REFRESH_INTERVAL_MS
+    const { refreshToken, expiresAt, issuedAt } = this.#record.tokens
+    // What cannot be refreshed is not given up for one refusal while it has time left.
+    if (refreshToken === undefined && expiresAt !== undefined) return false
+    return Math.abs(this.#context.now() - issuedAt) >= MIN_REFRESH_INTERVAL_MS
   }
 
   #mayRefreshAhead(): boolean {

@@ -18,7 +18,7 @@ import { useDisk } from './disk.ts'
 import { failureOf } from './failure.ts'
 import { openPage, PageDocument } from './page.ts'
 
-useDisk()
+const disk = useDisk()
 let network: FakeNetwork
 beforeEach(() => {
   network = createFakeNetwork()
@@ -199,6 +199,20 @@ describe('leaving', () => {
     expect([...url.searchParams.keys()].sort()).toEqual(['client_id', 'request_uri'])
     expect(page.navigations).toHaveLength(1)
     expect(document.elements).toEqual([])
+  })
+
+  test('is not left when the app gives up at the last moment, and nothing waits for an answer (U04)', async () => {
+    const page = openPage(`${APP}/`)
+    const client = load()
+    const stop = new AbortController()
+    client.on('progress', ({ step, phase }) => {
+      if (step === 'redirect' && phase === 'start') stop.abort()
+    })
+    await expect(client.signIn(ALICE.handle, { signal: stop.signal })).rejects.toMatchObject({
+      name: 'AbortError',
+    })
+    expect(page.navigations).toEqual([])
+    expect(await disk.read('authorizations')).toEqual(new Map())
   })
 
   test('for a sign-up names the server and nobody (REQ-11)', async () => {
