@@ -51,7 +51,10 @@ export interface OAuthErrorFacts {
   timed_out: { url: string; timeoutMs: number }
   /** Redirect, wrong content type, too large, or not the agreed JSON. */
   response_invalid: { url: string; status: number; issues: string[] }
-  /** The authorization server answered the authorization request with an error; `access_denied` is the person's choice. */
+  /**
+   * The authorization server answered the authorization request with an error; `access_denied` is the person's choice,
+   * `unknown` stands for what cannot be an error code.
+   */
   authorization_refused: { issuer: string; oauthError: string; oauthErrorDescription?: string | undefined }
   /** Callback parameters are missing, doubled or contradict each other. */
   callback_invalid: { issues: string[] }
@@ -175,7 +178,7 @@ export class OAuthError extends Error {
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
     // JSON escapes control characters, but not those that turn a line around.
     const shown = JSON.stringify({ __proto__: null, ...facts, name: undefined, code: undefined }).replace(
-      /\p{Cf}/gu,
+      /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
       '',
     )
     super(`${code} ${shown}: ${describe(code, facts)}`, options)
@@ -196,10 +199,10 @@ export class OAuthError extends Error {
     return describe(this.code, this)
   }
 
-  /** Plain data for logs and for other tabs: structured clone would drop an error's own fields. */
+  /** Plain data for logs and for other tabs: structured clone would drop an error's own fields. Without `appState`. */
   toJSON(): Record<string, unknown> {
     const { userMessage, retryable, message } = this
-    return { ...(this as Record<string, unknown>), message, userMessage, retryable }
+    return { ...(this as Record<string, unknown>), appState: undefined, message, userMessage, retryable }
   }
 }
 

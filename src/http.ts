@@ -109,6 +109,14 @@ export function parseJson(
   }
 }
 
+/**
+ * The members of an answer that is a JSON object; none when it is not one. Without a prototype: nothing that a script put
+ * on `Object.prototype` is the server's.
+ */
+export function parseMembers(answer: { headers: Headers; text: string }): Record<string, unknown> {
+  return Object.assign(Object.create(null), parseJson(answer))
+}
+
 /** @throws {OAuthError} `response_invalid`: a proof covers the URL it was made for, and no other. */
 export function requireNoRedirect(url: string, { type, status }: Response): void {
   if (type === 'opaqueredirect' || [301, 302, 303, 307, 308].includes(status))

@@ -1,5 +1,16 @@
-const CALLBACK_PARAMETERS = ['state', 'iss', 'code', 'error', 'error_description', 'error_uri', 'response']
-const STATE = /[?#&]state=[\w-]{43}(&|$)/
+const CALLBACK_PARAMETERS = [
+  'state',
+  'iss',
+  'code',
+  'error',
+  'error_description',
+  'error_uri',
+  'response',
+  'access_token',
+  'id_token',
+]
+/** What `createAuthorization` makes: 32 bytes, base64url. */
+const STATE = /^[\w-]{43}$/
 
 /** The page's URL; `undefined` where there is no page. */
 export function currentUrl(): URL | undefined {
@@ -27,7 +38,12 @@ export function leaveLocalhost(): Promise<never> {
 
 /** Whether a URL is an answer of an authorization server: it has a state like ours, in its query or its fragment. */
 export function isCallback({ search, hash }: URL): boolean {
-  return [search, hash].some((part) => STATE.test(part) && /[?#&](code|error|response)=/.test(part))
+  return [search, hash].some((part) => hasState(part) && /[?#&](code|error|response)=/.test(part))
+}
+
+/** Decoded before it is looked at: a server may write `-` and `_` as `%2D` and `%5F`. */
+function hasState(part: string): boolean {
+  return STATE.test(new URLSearchParams(part.slice(1)).get('state') ?? '')
 }
 
 /** Takes the answer out of the address bar and the history before anything else can read it there. */
@@ -35,8 +51,8 @@ export function scrubCallbackUrl(): void {
   const page = currentUrl()
   if (!page) return
   const fragment = new URLSearchParams(page.hash.slice(1))
-  const inQuery = STATE.test(page.search)
-  const inFragment = STATE.test(page.hash)
+  const inQuery = hasState(page.search)
+  const inFragment = hasState(page.hash)
   for (const name of CALLBACK_PARAMETERS) {
     if (inQuery) page.searchParams.delete(name)
     fragment.delete(name)

@@ -52,6 +52,9 @@ export type Parsed<T> = { value: T; issues?: undefined } | { value?: undefined; 
 /** Holds a document against its schema. Nothing of a document is used otherwise. */
 export type Parser<T> = (document: unknown) => Parsed<T>
 
+/** What is wrong with a document that is none. */
+export const NOT_AN_OBJECT = 'not a JSON object'
+
 type Shape = Record<string, Parameters<typeof safeParse>[0]>
 
 const text = string()
@@ -137,7 +140,7 @@ function each(names: readonly string[], schema: Shape[string]): Shape {
 function parser<T>(required: Shape, optional: Shape = {}): Parser<T> {
   return (document) => {
     if (typeof document !== 'object' || document === null || Array.isArray(document))
-      return { issues: ['not a JSON object'] }
+      return { issues: [NOT_AN_OBJECT] }
     const value = Object.create(null)
     const issues: string[] = []
     for (const [name, schema] of Object.entries({ ...required, ...optional })) {

@@ -3,7 +3,7 @@ import { calculateThumbprint } from '../dpop/thumbprint.ts'
 import { type BoundedResponse, parseJson, responseInvalid } from '../http.ts'
 import { parsePushedAuthorization } from '../schemas.ts'
 import { runStep, type StepContext } from '../steps.ts'
-import { postForm, readOAuthError, refuse } from '../token/endpoint.ts'
+import { postForm, refuse } from '../token/endpoint.ts'
 import type { DpopNonce } from '../types.ts'
 import type { Authorization } from './request.ts'
 
@@ -56,7 +56,7 @@ export function pushAuthorization(
   return runStep(context, 'push_authorization', async () => {
     let sentAt = context.now()
     let response = await push(undefined)
-    const { error = '' } = readOAuthError(response)
+    const { error = '' } = response
     if (WANTS_PROOF.includes(error) || (isSuccess(response) && !dpop.nonces.get(origin))) {
       sentAt = context.now()
       // A nonce that was just given is not asked for again.

@@ -1,5 +1,5 @@
 import { oauthError } from '../errors.ts'
-import { parseOAuthError } from '../token/endpoint.ts'
+import { parseOAuthProblem } from '../token/endpoint.ts'
 import type { PendingAuthorization } from '../types.ts'
 
 /** An answer to an authorization request, taken apart but not believed. */
@@ -45,11 +45,7 @@ export function parseAuthorizationResponse(url: URL): AuthorizationResponse {
   if (code === undefined && get('error') === undefined) throw invalid('neither code nor error')
   if (code !== undefined && (code.length > MAX_CODE_LENGTH || !/^[\x20-\x7e]+$/.test(code)))
     throw invalid('code: malformed')
-  const { error, description } = parseOAuthError({
-    error: get('error'),
-    error_description: get('error_description'),
-  })
-  if (get('error') !== undefined && !error) throw invalid('error: malformed')
+  const { error, description } = parseOAuthProblem(Object.fromEntries(parameters))
   return { state, iss: get('iss'), code, error, errorDescription: description }
 }
 
@@ -65,7 +61,7 @@ export function verifyAuthorizationResponse(
   pending: PendingAuthorization,
 ): string {
   const { issuer } = pending.server
-  const { iss, code, error = '', errorDescription } = response
+  const { iss, code, error = 'unknown', errorDescription } = response
   if (iss !== issuer) throw oauthError('issuer_mismatch', { expected: issuer, received: iss?.slice(0, 2048) })
   if (code !== undefined) return code
   throw oauthError('authorization_refused', {

@@ -1,4 +1,5 @@
 import { isOAuthError } from '../errors.ts'
+import { NOT_AN_OBJECT } from '../schemas.ts'
 import { runStep, type StepContext } from '../steps.ts'
 import type { AuthorizationServer } from '../types.ts'
 import { fetchAuthorizationServer } from './authorization-server.ts'
@@ -25,14 +26,25 @@ export function discoverNamedServer(server: string, context: StepContext): Promi
         return await discover(server, shared)
       } catch (error) {
         // A browser cannot tell a 404 without CORS headers from no answer at all.
-        const absent = isOAuthError(error, 'resource_metadata_invalid') && error.issues[0] === 'status 404'
         const unanswered =
-          isOAuthError(error, 'network_failed') && error.url.endsWith('/oauth-protected-resource')
+          (isOAuthError(error, 'network_failed') || isOAuthError(error, 'response_invalid')) &&
+          error.url.endsWith('/oauth-protected-resource')
+        const absent = isOAuthError(error, 'resource_metadata_invalid') && isAbsent(error)
         if (!absent && !unanswered) throw error
-        return fetchAuthorizationServer(server, undefined, shared)
+        return fetchAuthorizationServer(server, undefined, shared).catch((reason: unknown) => {
+          // Where neither document is, the one asked for first says more.
+          throw absent && isOAuthError(reason, 'issuer_metadata_invalid') && isAbsent(reason) ? error : reason
+        })
       }
     }),
   )
+}
+
+/** A host says that it has no such document by its status, or with the page it has for everything it does not know. */
+function isAbsent({ status, issues }: { status: number; issues: string[] }): boolean {
+  return status === 200
+    ? issues[0] === NOT_AN_OBJECT
+    : status >= 400 && status < 500 && status !== 408 && status !== 429
 }
 
 async function discover(pds: string, context: StepContext): Promise<AuthorizationServer> {

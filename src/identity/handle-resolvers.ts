@@ -1,6 +1,13 @@
 import type { HandleResolver } from '../config.ts'
 import { isOAuthError, oauthError } from '../errors.ts'
-import { type BoundedResponse, fetchBounded, networkFailed, parseJson, responseInvalid } from '../http.ts'
+import {
+  type BoundedResponse,
+  fetchBounded,
+  networkFailed,
+  parseJson,
+  parseMembers,
+  responseInvalid,
+} from '../http.ts'
 import { parseDnsAnswer } from '../schemas.ts'
 import type { StepContext } from '../steps.ts'
 import { sleep, within } from '../time.ts'
@@ -77,7 +84,8 @@ async function ask(resolver: Exclude<HandleResolver, string>, handle: string, co
         : resolver.type === 'dns'
           ? await askDns(handle, resolver.url, context)
           : await askHost(handle, context)
-  if (did === undefined) return undefined
+  // Resolvers of an app's own may say `null`.
+  if (did == null) return undefined
   try {
     return parseDid(did, context.allowHttp)
   } catch (cause) {
@@ -111,7 +119,7 @@ async function askService(
   url.searchParams.set('handle', handle)
   const response = await fetchAnswer(url, 'application/json', 4_096, context)
   if (response.status === 400) return undefined
-  const { did } = Object(parseJson(response))
+  const { did } = parseMembers(response)
   return response.status === 200 && typeof did === 'string' ? did : refuse(response)
 }
 

@@ -1,6 +1,6 @@
 import { parseDpopChallenge } from '../dpop/challenge.ts'
 import { oauthError } from '../errors.ts'
-import { parseJson, readText, withoutQuery } from '../http.ts'
+import { parseMembers, readText, withoutQuery } from '../http.ts'
 import { within } from '../time.ts'
 
 /** A request to the PDS, ready to be sent more than once. */
@@ -95,6 +95,6 @@ async function findError(response: Response): Promise<string | undefined> {
   const challenge = parseDpopChallenge(headers.get('www-authenticate'))
   if (challenge?.error !== undefined) return challenge.error
   const peek = readText(response.clone(), PEEK_BYTES, response.url).catch(() => '')
-  const { error } = Object(parseJson({ headers, text: (await within(peek, PEEK_MS)) ?? '' }))
+  const { error } = parseMembers({ headers, text: (await within(peek, PEEK_MS)) ?? '' })
   return typeof error === 'string' ? error : undefined
 }

@@ -1,6 +1,6 @@
 import { type DpopContext, sendWithProof } from '../dpop/fetch.ts'
 import { oauthError } from '../errors.ts'
-import { type BoundedResponse, type Fetch, fetchBounded, parseJson, withoutQuery } from '../http.ts'
+import { type BoundedResponse, type Fetch, fetchBounded, parseMembers, withoutQuery } from '../http.ts'
 
 export interface EndpointRequest {
   url: string
@@ -22,15 +22,25 @@ const ERROR_BODY_BYTES = 8192
 const SECRETS = ['code', 'code_verifier', 'refresh_token', 'token']
 const MAX_RETRY_AFTER_MS = 86_400_000
 
+/** An answer, with what it says of an error (RFC 6749 §5.2) when its status is one. */
+export interface EndpointResponse extends BoundedResponse, OAuthProblem {}
+
+/** `error` and `error_description` of a body or a query, cut and cleaned so that they can be shown and logged. */
+export interface OAuthProblem {
+  /** `undefined` when it is missing or nothing that an error code looks like. */
+  error?: string | undefined
+  description?: string | undefined
+}
+
 /** Makes one form POST to an endpoint of the authorization server and returns its answer, whatever the status. */
-export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<BoundedResponse> {
+export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<EndpointResponse> {
   const { url, parameters, dpop, nonceRetries = 1, timeoutMs, ...limits } = request
   let leftMs = timeoutMs
   const given = Object.entries(parameters).filter((entry): entry is [string, string] => !!entry[1])
   const body = String(new URLSearchParams(given))
   const accept = 'application/json'
   const headers = { accept, 'content-type': 'application/x-www-form-urlencoded' }
-  const send = async (proof?: string) => {
+  const send = async (proof?: string): Promise<EndpointResponse> => {
     const startedAt = performance.now()
     const answer = await fetchBounded(fetch, url, {
       ...limits,
@@ -42,46 +52,43 @@ export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<
     leftMs = Math.max(0, leftMs - (performance.now() - startedAt))
     if (answer.status < 400) return answer
     const secrets = given.flatMap(([name, value]) => (SECRETS.includes(name) ? value : []))
-    return { ...answer, text: secrets.reduce((text, secret) => text.replaceAll(secret, '…'), answer.text) }
+    if (proof) secrets.push(proof)
+    const said = answer.text.length > ERROR_BODY_BYTES ? {} : parseMembers(answer)
+    return { ...answer, ...parseOAuthProblem(said, secrets) }
   }
   if (!dpop) return send()
-  const readError = (answer: BoundedResponse) => readOAuthError(answer).error
   return sendWithProof(dpop, {
     method: 'POST',
     url: new URL(url),
     expectsNonce: true,
     nonceRetries,
     send,
-    readError,
+    readError: ({ error }) => error,
   })
 }
 
-/** What an error answer says (RFC 6749 §5.2), cut and cleaned so that it can be shown and logged. */
-export function readOAuthError(response: BoundedResponse): {
-  error?: string | undefined
-  description?: string | undefined
-} {
-  return response.status < 400 || response.text.length > ERROR_BODY_BYTES
-    ? {}
-    : parseOAuthError(parseJson(response))
-}
-
-/** `error` and `error_description` of a body or a query. */
-export function parseOAuthError(value: unknown): {
-  error?: string | undefined
-  description?: string | undefined
-} {
-  const { error, error_description: description } = Object(value)
+/** @param secrets - What must not be told again, should the description echo it, as it is or encoded. */
+export function parseOAuthProblem(
+  { error, error_description: text }: Record<string, unknown>,
+  secrets: readonly string[] = [],
+): OAuthProblem {
+  let description = typeof text === 'string' ? text : undefined
+  for (const secret of secrets)
+    for (const spelling of [
+      secret,
+      encodeURIComponent(secret),
+      `${new URLSearchParams({ '': secret })}`.slice(1),
+    ])
+      description = description?.replaceAll(spelling, '…')
   return {
-    error: typeof error === 'string' && /^[a-z0-9_]{1,64}$/.test(error) ? error : undefined,
-    description:
-      typeof description === 'string' ? description.slice(0, 512).replace(/[\p{Cc}\p{Cf}]/gu, '') : undefined,
+    error: typeof error === 'string' && /^[\w.:/-]{1,64}$/.test(error) ? error : undefined,
+    description: description?.slice(0, 512).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ''),
   }
 }
 
 /** The error for an answer that is not a success: `dpop_rejected` or `token_request_failed`. */
-export function refuse(response: BoundedResponse, issuer: string, now: number): Error {
-  const { error, description } = readOAuthError(response)
+export function refuse(response: EndpointResponse, issuer: string, now: number): Error {
+  const { error, description } = response
   const facts = { issuer, url: withoutQuery(response.url), status: response.status, oauthError: error }
   const code =
     error === 'use_dpop_nonce' || error === 'invalid_dpop_proof' ? 'dpop_rejected' : 'token_request_failed'

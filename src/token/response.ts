@@ -1,4 +1,4 @@
-import { type BoundedResponse, parseJson } from '../http.ts'
+import { type BoundedResponse, parseJson, parseMembers } from '../http.ts'
 import type { TokenSet } from '../types.ts'
 
 const MAX_LENGTH = 16_384
@@ -21,24 +21,26 @@ export interface TokenResponse {
  * @see https://www.rfc-editor.org/rfc/rfc6749#section-5.1
  */
 export function parseTokenResponse(response: BoundedResponse): TokenResponse {
-  const body = Object(parseJson(response))
-  const read = (name: string): unknown => (Object.hasOwn(body, name) ? body[name] : undefined)
+  // Also what came as something else was issued: it is read to be revoked.
+  const json = new Headers({ 'content-type': 'application/json' })
+  const body = parseMembers({ ...response, headers: json })
   const word = (name: string, pattern = /^[\x21-\x7e]+$/) => {
-    const value = read(name)
+    const value = body[name]
     return typeof value === 'string' && value.length <= MAX_LENGTH && pattern.test(value) ? value : undefined
   }
   const accessToken = word('access_token')
   const seconds = Number(
-    word('expires_in', /^\d{1,5}$/) ??
-      (typeof read('expires_in') === 'number' ? read('expires_in') : undefined),
+    word('expires_in', /^\d{1,5}$/) ?? (typeof body.expires_in === 'number' ? body.expires_in : undefined),
   )
   const issues = []
   if (response.status !== 200) issues.push(`status ${response.status}`)
   if (!accessToken) issues.push('access_token')
+  if (parseJson(response) === undefined) issues.push('not JSON')
   if (word('token_type')?.toLowerCase() !== 'dpop') issues.push('token_type')
   return {
     accessToken,
-    refreshToken: word('refresh_token'),
+    // A space is legal in one (RFC 6749 appendix A.17).
+    refreshToken: word('refresh_token', /^[\x20-\x7e]+$/),
     sub: word('sub') ?? '',
     scope: word('scope', /./) ?? '',
     lifetimeMs:

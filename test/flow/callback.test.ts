@@ -207,13 +207,26 @@ describe('an error', () => {
     expect(JSON.stringify(error).length).toBeLessThan(4096)
   })
 
-  test.each(['', 'Access Denied!', 'a'.repeat(65), 'error"'])(
-    'that cannot be one is refused: %j (CB-06)',
-    async (error) => {
-      const callback = editCallback(await begin({ person: { deny: true } }), { error })
-      expect(await refusal(callback)).toMatchObject({ code: 'callback_invalid' })
+  test('that is empty is refused (CB-06)', async () => {
+    const callback = editCallback(await begin({ person: { deny: true } }), { error: '' })
+    expect(await refusal(callback)).toMatchObject({ code: 'callback_invalid' })
+  })
+
+  test.each(['Access Denied!', 'a'.repeat(65), 'error"', '<b>'])(
+    'that cannot be one ends the sign-in all the same: %j (CB-05, CB-06)',
+    async (deny) => {
+      const callback = await begin({ person: { deny } })
+      const error = await refusal(callback)
+      expect(error).toMatchObject({ code: 'authorization_refused', oauthError: 'unknown' })
+      await isPendingNoMore(callback)
     },
   )
+
+  test('can be logged whatever the app’s own state is', async () => {
+    const error = await refusal(await begin({ appState: { id: 1n }, person: { deny: true } }))
+    expect(error.appState).toEqual({ id: 1n })
+    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: 'authorization_refused' })
+  })
 
   test('and a code together are refused (CB-05, G10)', async () => {
     const callback = editCallback(await begin(), { error: 'access_denied' })

@@ -75,6 +75,7 @@ describe('a handle', () => {
     ['its own host', wellKnown],
     ['an XRPC service', RESOLVER],
     ['a function', async () => undefined],
+    ['a function that says null', (async () => null) as never],
   ])('that nobody has is reported as that by %s (HDL-06, HDL-08, HDL-11)', async (_what, resolver) => {
     network.handles.set(ALICE.handle, {})
     await expect(createClient(resolver).authorize(ALICE.handle)).rejects.toMatchObject({

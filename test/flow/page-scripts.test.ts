@@ -163,6 +163,22 @@ test.each([
   expect(time).toBeLessThan(WORK_MS)
 })
 
+test('an error on Object.prototype is none of the server’s (O03, R13, R9)', async () => {
+  const { network, session } = await signedIn()
+  network.on(at.refresh, faults.html(400))
+  Object.defineProperty(Object.prototype, 'error', {
+    value: 'invalid_grant',
+    configurable: true,
+    writable: true,
+  })
+  try {
+    await session.refresh().catch(() => {})
+  } finally {
+    Reflect.deleteProperty(Object.prototype, 'error')
+  }
+  expect(session.status).toBe('offline')
+})
+
 test.each([
   [
     'the page is not secure',
