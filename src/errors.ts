@@ -164,15 +164,15 @@ const RETRYABLE: readonly OAuthErrorCode[] = ['network_failed', 'timed_out', 'st
  */
 export class OAuthError extends Error {
   override readonly name = 'OAuthError'
-  readonly code: OAuthErrorCode
-  readonly did?: string | undefined
-  readonly issuer?: string | undefined
-  readonly url?: string | undefined
-  readonly status?: number | undefined
-  readonly oauthError?: string | undefined
-  readonly oauthErrorDescription?: string | undefined
+  declare readonly code: OAuthErrorCode
+  declare readonly did?: string | undefined
+  declare readonly issuer?: string | undefined
+  declare readonly url?: string | undefined
+  declare readonly status?: number | undefined
+  declare readonly oauthError?: string | undefined
+  declare readonly oauthErrorDescription?: string | undefined
   /** What the app gave to `signIn()`, once a pending sign-in was found. */
-  appState?: unknown
+  declare appState?: unknown
 
   /** @internal */
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {
