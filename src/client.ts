@@ -13,8 +13,9 @@ import { type Account, internalsOf, LiveSession, type Session, type SessionHooks
 import type { AuthorizationRequest, SignInContext, SignInOptions } from './sign-in.ts'
 import type { StepContext } from './steps.ts'
 import { sweepAuthorizations } from './storage/authorizations.ts'
-import { openStorage, type Storage } from './storage/database.ts'
+import { ANSWER_TIMEOUT_MS, openStorage, type Storage } from './storage/database.ts'
 import { createSessionStore, type StoredSession } from './storage/sessions.ts'
+import { within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
 import type { DpopNonce, SessionRecord } from './types.ts'
 
@@ -135,6 +136,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   const { now, allowHttp, name, clientId } = config
   if (!globalThis.crypto?.subtle)
     throw oauthError('environment_unsupported', { missing: ['a secure context (https)'] })
+  /** Under which the account is kept that the next page starts with. */
+  const lastUsed = `current ${clientId}`
   const events = createEvents()
   const cache = createCache(now)
   const accounts = createAccounts(
@@ -179,10 +182,19 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   // Coming back
 
+  /** The callback that this page was opened with. By now it is out of the address bar. */
+  let arrived: URL | undefined
+
+  function takeCallback(): URL | undefined {
+    const url = currentUrl()
+    if (url && isCallback(url)) arrived = url
+    scrubCallbackUrl()
+    return arrived ?? url
+  }
+
   async function handleCallback(input?: string | URL): Promise<Session> {
-    const url = input ? new URL(input) : currentUrl()
+    const url = input ? new URL(input) : takeCallback()
     if (!url) throw new TypeError('handleCallback() needs a URL where there is no page')
-    if (!input) scrubCallbackUrl()
     const key = url.search + url.hash
     const session = callbacks.get(key) ?? finishSignIn(url)
     callbacks.set(key, session)
@@ -207,7 +219,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   async function start(): Promise<Session | undefined> {
     if (isElsewhere()) return leaveLocalhost()
     // Read and taken out of the address bar before anything is awaited, and so before any other code can see it.
-    const url = currentUrl()
+    const url = arrived ?? currentUrl()
     const ours = url && isCallback(url) && (!config.redirectUri || isSamePage(config.redirectUri, url))
     const callback = ours ? handleCallback() : undefined
     callback?.catch(() => {})
@@ -226,7 +238,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   async function restoreLast(): Promise<Session | undefined> {
     const { storage } = await open()
-    const did = await storage.get('settings', 'current')
+    const did = await storage.get('settings', lastUsed)
+    // Somebody has signed in, or switched, while this was read.
+    if (accounts.snapshot.session) return accounts.snapshot.session
     const session = typeof did === 'string' ? accounts.get(did) : undefined
     accounts.setCurrent(session?.did)
     return session
@@ -241,31 +255,40 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   /** Makes a session the one in use, here and on the next page. */
   async function use(session: Session): Promise<Session> {
-    accounts.setCurrent(session.did)
+    const { did } = session
+    if (accounts.get(did) !== session) throw oauthError('session_not_found', { did })
+    accounts.setCurrent(did)
     const { storage } = await open()
     // Not worth failing for: the next page starts with another account, or with none.
-    await storage.update('settings', 'current', () => session.did).catch(() => {})
+    await storage.update('settings', lastUsed, () => did).catch(() => {})
     return session
   }
 
   async function switchAccount(did: string): Promise<Session> {
     const session = await restore(did)
-    await patch(internalsOf(session).record(), { lastUsedAt: now() })
+    await patch(internalsOf(session).record(), { lastUsedAt: now() }).catch(() => {})
     return use(session)
   }
 
-  async function signOut(did = accounts.snapshot.session?.did ?? ''): Promise<void> {
+  async function signOut(given?: string): Promise<void> {
     const context = await open()
+    if (given === undefined && !accounts.snapshot.session)
+      await (initialized ?? restoreLast()).catch(() => {})
+    const did = given ?? accounts.snapshot.session?.did ?? ''
     const session = accounts.get(did)
     const inMemory = session && internalsOf(session).record()
-    const dpop = session && internalsOf(session).dpop()
     let known: StoredSession = inMemory
+    let unanswered = false
     try {
-      const { before } = await context.sessions.update(did, (stored) => (stored ?? inMemory) && 'signed_out')
-      known = before ?? inMemory
+      const mark = context.sessions.update(did, (stored) => (stored ?? inMemory) && 'signed_out')
+      const marked = await within(mark, ANSWER_TIMEOUT_MS)
+      // Written as soon as whoever holds the database lets go of it.
+      if (!marked) unanswered = true
+      else known = marked.before ?? inMemory
     } catch {
-      // No room for a mark; deleting needs none.
+      // No room for a mark; deleting needs none, and makes room. Without a mark other tabs would write it anew.
       await context.sessions.remove(did)
+      await context.sessions.update(did, () => 'signed_out').catch(() => {})
     } finally {
       // Whatever storage says, this tab is signed out, and the server is told.
       accounts.remove(did)
@@ -276,18 +299,20 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
           config.fetch,
           known,
           known.tokens,
-          dpop ?? createDpopContext(known.dpopKey, context),
+          // Another tab may have signed in anew, with another key.
+          session && inMemory && isSameSignIn(known, inMemory)
+            ? internalsOf(session).dpop()
+            : createDpopContext(known.dpopKey, context),
         )
       }
     }
+    if (unanswered) throw oauthError('storage_failed', { operation: 'write' })
   }
 
   /** What else names an account that was signed out. */
   function forget(storage: Storage, did: string): void {
     storage.update('nonces', did, () => undefined).catch(() => {})
-    storage
-      .update('settings', 'current', (current) => (current === did ? undefined : current))
-      .catch(() => {})
+    storage.update('settings', lastUsed, (current) => (current === did ? undefined : current)).catch(() => {})
   }
 
   /** Writes some members of a session, unless it was signed out or in anew, and brings its object up to date. */
@@ -298,6 +323,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       typeof stored === 'object' && isSameSignIn(stored, record) ? { ...stored, ...change } : undefined,
     )
     if (typeof after === 'object') accounts.open(after)
+    if (after === 'signed_out') accounts.remove(did)
     announce({ type: 'session', did })
   }
 
@@ -332,9 +358,11 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       mine = !stored || (typeof stored === 'object' && stored.verifiedAt === verifiedAt)
       return mine && typeof stored === 'object' ? { ...stored, verifiedAt: now() } : undefined
     })
+    const session = accounts.get(did)
     if (typeof after === 'object') accounts.open(after)
-    // Deleted under this page, which goes on with what it knows.
-    else if (mine) accounts.open({ ...record, verifiedAt: now() })
+    // Deleted under this page, which goes on with what it knows unless it has signed out.
+    else if (mine && session && isSameSignIn(internalsOf(session).record(), record))
+      accounts.open({ ...record, verifiedAt: now() })
     return mine
   }
 
@@ -361,7 +389,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     isCurrent: accounts.isCurrent,
     signOut,
     onChange: accounts.changed,
-    onSignedOut: accounts.remove,
+    onSignedOut(session) {
+      if (accounts.get(session.did) === session) accounts.remove(session.did)
+    },
     onUse(session, failed) {
       const { did } = session
       const record = internalsOf(session).record()
@@ -376,8 +406,9 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   function reportEnding(session: Session): void {
     const { did } = session
     const { endsAt } = session.account
-    if (internalsOf(session).record().ended || endsAt - now() > ENDING_MS || ending.has(did)) return
-    ending.add(did)
+    const end = `${did} ${endsAt}`
+    if (internalsOf(session).record().ended || endsAt - now() > ENDING_MS || ending.has(end)) return
+    ending.add(end)
     diagnose({ code: 'session_ending', did, endsAt })
   }
 
@@ -474,7 +505,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     shared?.storage.resume()
     const context = await open()
     const stored = await context.sessions.loadAll(reportUnreadable).catch(() => [])
-    for (const record of stored) accounts.open(record)
+    for (const { did } of stored) if (!accounts.get(did)) await reload(did).catch(() => {})
     for (const session of accounts.all()) {
       await reload(session.did).catch(() => {})
       if (type === 'online') internalsOf(session).resume()
@@ -497,7 +528,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     initialize() {
       initialized ??= start()
       initialized.catch((error: unknown) => {
-        if (isOAuthError(error, 'storage_failed')) initialized = undefined
+        if (isOAuthError(error, 'storage_failed') || isOAuthError(error, 'module_failed'))
+          initialized = undefined
       })
       return initialized
     },
@@ -516,6 +548,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     on: events.on,
     close() {
       closed = true
+      for (const [state, tell] of popups) tell({ type: 'refused', state, code: 'popup_closed', facts: {} })
       dispose()
     },
   }

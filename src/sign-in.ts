@@ -155,16 +155,21 @@ export async function signIn(
   options: SignInOptions,
   context: SignInContext,
 ): Promise<never> {
-  const { url, state } = await authorize(identifier, options, context, 'redirect')
+  const request = await authorize(identifier, options, context, 'redirect')
   let left = false
   try {
     return await runStep(context, 'redirect', () => {
       left = true
-      return redirect(url)
+      return redirect(request.url)
     })
   } finally {
-    if (!left) await takePendingAuthorization(context.session.storage, state)
+    if (!left) await forget(request, context)
   }
+}
+
+/** What nobody will come back with need not stay; a storage that keeps it all the same is swept later. */
+async function forget({ state }: AuthorizationRequest, { session }: SignInContext): Promise<void> {
+  await takePendingAuthorization(session.storage, state).catch(() => {})
 }
 
 /** @internal Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */
@@ -190,7 +195,7 @@ export async function signInWithPopup(
     }
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
-    if (request) await takePendingAuthorization(context.session.storage, request.state)
+    if (request) await forget(request, context)
     throw error
   }
 }

@@ -30,7 +30,10 @@ export function openAnnouncements(
   let closed = false
   return {
     send(announcement) {
-      if (!closed) channel.postMessage({ version: VERSION, ...announcement })
+      // What was under way when the client was closed has still happened.
+      const sender = closed ? new BroadcastChannel(name) : channel
+      sender.postMessage({ version: VERSION, ...announcement })
+      if (closed) sender.close()
     },
     close() {
       closed = true

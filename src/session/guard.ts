@@ -36,9 +36,11 @@ export async function refreshByGuard(
   urgency: RefreshUrgency,
 ): Promise<StoredSession | false> {
   const { name, allowHttp, clientId, sessions, storage, unguarded } = context
+  // Also where a browser refuses even to look for one: a page without an origin has no IndexedDB either.
+  if (storage.tier === 'memory') return false
   const registration = await globalThis.navigator?.serviceWorker?.getRegistration().catch(() => undefined)
   const worker = registration?.active
-  if (!worker || worker === unguarded || storage.tier === 'memory') return false
+  if (!worker || worker === unguarded) return false
 
   const { port1, port2 } = new MessageChannel()
   const answers: Array<(answer: GuardAnswer) => void> = []

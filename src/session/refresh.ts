@@ -1,6 +1,7 @@
 import type { DpopContext } from '../dpop/fetch.ts'
 import { type OAuthError, oauthError, type SessionEndReason } from '../errors.ts'
 import { type BoundedResponse, networkFailed } from '../http.ts'
+import { ANSWER_TIMEOUT_MS } from '../storage/database.ts'
 import type { StoredSession } from '../storage/sessions.ts'
 import { sleep, within } from '../time.ts'
 import { refuse } from '../token/endpoint.ts'
@@ -16,8 +17,6 @@ const ATTEMPT_MS = 45_000
 /** The same where the lock shows that page to be gone, unless somebody took the lock from it. */
 const GONE_MS = 10_000
 const POLL_MS = 250
-/** A storage that does not answer in this time is not waited for while others wait for the lock. */
-const STORAGE_TIMEOUT_MS = 10_000
 /** A wait this short is waited out instead of failing the call. */
 const SHORT_WAIT_MS = 2_000
 const MAX_BACKOFF_MS = 300_000
@@ -104,7 +103,7 @@ async function claim(
         refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, outcome: 'pending' },
       }
     })
-    const written = await within(claimed, STORAGE_TIMEOUT_MS)
+    const written = await within(claimed, ANSWER_TIMEOUT_MS)
     if (!written) throw oauthError('storage_failed', { operation: 'write' })
     if (waitMs <= 0) return { record: requireUsable(written.after, stale), uncertain }
     if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && !pending))

@@ -51,7 +51,7 @@ export interface Account {
   readonly expiresAt: number | undefined
   /** When a public client's session ends, however often it is refreshed, milliseconds since the epoch. */
   readonly endsAt: number
-  /** When the account was last signed in, restored or switched to, milliseconds since the epoch. */
+  /** When the account was last signed in or switched to, milliseconds since the epoch. */
   readonly lastUsedAt: number
   /** The new server, when `status` is `moved`. */
   readonly movedTo: string | undefined
@@ -114,7 +114,7 @@ export interface SessionHooks {
   onUse(session: Session, failed: boolean): void
   signOut(did: Did): Promise<void>
   /** It turned out that the account was signed out elsewhere. */
-  onSignedOut(did: Did): void
+  onSignedOut(session: Session): void
 }
 
 /** @internal What the client does with a session and an app, or a script on its page, must not. */
@@ -259,6 +259,7 @@ export class LiveSession implements Session {
       await this.#refresh('due').catch((error: unknown) => {
         if (isOAuthError(error, 'session_ended') || !isOAuthError(error)) throw error
       })
+      if (isRefused()) return response
     }
     if (isRefused()) return this.#reportRefusal(response)
     return this.#reportRefusal(await this.#send(request))
@@ -402,7 +403,7 @@ export class LiveSession implements Session {
     if (running) return running.done
     const settle = (error?: OAuthError) => {
       this.#refreshing = undefined
-      if (this.#signedOut) this.#hooks.onSignedOut(this.did)
+      if (this.#signedOut) this.#hooks.onSignedOut(this)
       this.#hooks.onChange(error)
     }
     const done = this.#runRefresh(urgency).then(
@@ -452,6 +453,10 @@ export class LiveSession implements Session {
   /** Adopts what is stored. @param over - Stands for it where storage has nothing newer: it may not have been written. */
   async #reread(over?: SessionRecord): Promise<void> {
     const stored = await this.#context.sessions.load(this.did).catch(() => undefined)
+    // What was stored since is for the object that has taken this one's place.
+    if (this.#signedOut) return
+    // Signed in anew meanwhile: that stands.
+    if (over && !isSameSignIn(over, this.#record)) over = undefined
     const older =
       typeof stored === 'object' && !stored.ended && stored.tokens.accessToken === over?.tokens.accessToken
     this.#adopt(!stored || older ? over : stored)

@@ -7,6 +7,8 @@ const VERSION = 1
 const STORES = ['sessions', 'authorizations', 'nonces', 'settings'] as const
 /** Another tab with an older version may keep the database from opening; it is not waited for longer. */
 const OPEN_TIMEOUT_MS = 5_000
+/** A write that somebody keeps waiting is not waited for longer, where more depends on it than itself. */
+export const ANSWER_TIMEOUT_MS = 10_000
 /** Errors that another connection would meet again. */
 const FINAL = ['QuotaExceededError', 'TimeoutError', 'DataCloneError']
 
@@ -57,6 +59,7 @@ export async function openStorage(
 
 function createDatabase(name: string): Storage {
   let connection: Promise<IDBPDatabase> | undefined
+  let closed = false
   /** Transactions that cannot end without this page. */
   const unfinished = new Set<Abortable>()
   let resumed: Promise<void> | undefined
@@ -91,13 +94,19 @@ function createDatabase(name: string): Storage {
         if (attempts === 0 || !(cause instanceof DOMException) || FINAL.includes(cause.name)) {
           throw oauthError('storage_failed', { operation }, cause)
         }
+      } finally {
+        // Work that outlives its client leaves nothing open.
+        if (closed) close()
       }
     }
   }
 
   return {
     tier: 'indexeddb',
-    close,
+    close() {
+      closed = true
+      close()
+    },
     suspend() {
       suspensions += 1
       resumed ??= new Promise((resolve) => {

@@ -1,4 +1,4 @@
-import { parsePartyUrl } from '../http.ts'
+import { parseOrigin, parsePartyUrl } from '../http.ts'
 import type { AuthorizationServer, SessionRecord } from '../types.ts'
 import type { Storage } from './database.ts'
 
@@ -51,53 +51,46 @@ export function createSessionStore(
   storage: Storage,
   { clientId, allowHttp, now }: { clientId: string; allowHttp: boolean; now: () => number },
 ): SessionStore {
-  /** Clients that share a namespace leave each other's sessions alone. */
-  const isForeign = (record: SessionRecord | undefined) =>
-    typeof record?.clientId === 'string' && record.clientId !== clientId
+  /** Clients that share a namespace have rows of their own. */
+  const suffix = ` ${clientId}`
 
   /** Storage is shared with every script of the origin: what is read is checked again before a token goes anywhere. */
   function parse(value: unknown, did: string): StoredSession {
     const { version, record } = Object(value) as Partial<Row>
     // What a newer version of this package has stored is nothing this one may use or replace by itself.
     if (Number(version) > VERSION || Object.hasOwn(Object(value), 'signedOutAt')) return 'signed_out'
-    if (version !== VERSION || isForeign(record)) return undefined
-    const { server, tokens, dpopKey, pds, generation } = Object(record) as Partial<SessionRecord>
+    if (version !== VERSION) return undefined
+    const { server, tokens, dpopKey, pds, refreshAttempt, generation, ended } = Object(
+      record,
+    ) as SessionRecord
+    const { at = 0, count = 0, retryAt = 0 } = refreshAttempt ?? {}
     const usable =
       record?.did === did &&
-      parsePartyUrl(pds, allowHttp) &&
+      record.clientId === clientId &&
+      parseOrigin(pds, allowHttp) &&
       isUsableServer(server, allowHttp) &&
       typeof tokens?.accessToken === 'string' &&
-      Number.isInteger(generation) &&
+      [generation, at, count, retryAt].every(Number.isFinite) &&
+      [undefined, 'expired', 'revoked', 'moved', 'rotation_lost'].includes(ended) &&
+      typeof dpopKey?.publicJwk?.x === 'string' &&
       String(dpopKey?.privateKey) === '[object CryptoKey]' &&
       !dpopKey?.privateKey.extractable
     return usable ? record : undefined
   }
 
-  /** An account's session stands under its DID, and beside it where another client's already does. */
-  async function find(did: string): Promise<[key: string, value: unknown]> {
-    const value = await storage.get('sessions', did)
-    if (!isForeign((Object(value) as Partial<Row>).record)) return [did, value]
-    const key = `${did} ${clientId}`
-    return [key, await storage.get('sessions', key)]
-  }
-
   return {
-    load: async (did) => parse((await find(did))[1], did),
+    load: async (did) => parse(await storage.get('sessions', did + suffix), did),
     async loadAll(onUnreadable) {
       const records: SessionRecord[] = []
       for (const [key, value] of await storage.entries('sessions')) {
-        const did = key.split(' ', 1)[0] ?? ''
-        const { version, record, signedOutAt } = Object(value) as Partial<Row>
+        if (!key.endsWith(suffix)) continue
+        const did = key.slice(0, -suffix.length)
+        const { version, signedOutAt } = Object(value) as Partial<Row>
         const stored = parse(value, did)
         if (typeof stored === 'object') records.push(stored)
         // What holds a key comes out as null in WebKit's shared workers: it is not theirs to remove.
         else if (value === null) onUnreadable(did)
-        else if (
-          Number(version) > VERSION ||
-          isForeign(record) ||
-          now() - Number(signedOutAt) < SIGNED_OUT_TTL_MS
-        )
-          continue
+        else if (Number(version) > VERSION || now() - Number(signedOutAt) < SIGNED_OUT_TTL_MS) continue
         else {
           // Somebody may have signed in since; a storage that is full keeps it, and nothing depends on that.
           await storage
@@ -114,8 +107,7 @@ export function createSessionStore(
     async update(did, change) {
       let before: StoredSession
       let after: StoredSession
-      const [key] = await find(did)
-      await storage.update('sessions', key, (value) => {
+      await storage.update('sessions', did + suffix, (value) => {
         before = parse(value, did)
         after = change(before) ?? before
         if (after === before) return value
@@ -127,9 +119,6 @@ export function createSessionStore(
       })
       return { before, after }
     },
-    async remove(did) {
-      const [key] = await find(did)
-      await storage.remove('sessions', [key])
-    },
+    remove: (did) => storage.remove('sessions', [did + suffix]),
   }
 }

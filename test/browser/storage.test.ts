@@ -62,6 +62,9 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   )
 }
 
+/** Where an account's session is kept, whichever the client. */
+const rowOf = (did: string) => IDBKeyRange.bound(`${did} `, `${did}!`)
+
 const put = IDBObjectStore.prototype.put
 type Put = typeof put
 
@@ -76,7 +79,7 @@ describe('a session', () => {
     expect(next.storageTier).toBe('indexeddb')
     expect(session).toMatchObject({ did: ALICE, status: 'active' })
     expect(await statusOf(session)).toBe(200)
-    const { record } = await within(name, 'sessions', (objects) => objects.get(ALICE))
+    const { record } = await within(name, 'sessions', (objects) => objects.get(rowOf(ALICE)))
     expect(record.dpopKey.privateKey).toMatchObject({ type: 'private', extractable: false })
     await expect(crypto.subtle.exportKey('jwk', record.dpopKey.privateKey)).rejects.toThrow()
     expect(JSON.stringify({ ...localStorage, ...sessionStorage })).not.toContain(record.tokens.refreshToken)
@@ -111,8 +114,8 @@ describe('a session', () => {
       const first = openClient()
       await signIn(first)
       first.close()
-      const { record } = await within(name, 'sessions', (objects) => objects.get(ALICE))
-      await within(name, 'sessions', (objects) => objects.put(spoil(record), ALICE))
+      const { record } = await within(name, 'sessions', (objects) => objects.get(rowOf(ALICE)))
+      await within(name, 'sessions', (objects) => objects.put(spoil(record), `${ALICE} ${record.clientId}`))
       const next = openClient()
       expect(await next.initialize()).toBe(undefined)
       expect(next.accounts).toEqual([])

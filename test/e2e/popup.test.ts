@@ -109,7 +109,10 @@ describe.each(engines)('$name', (engine) => {
       const record = await page.eval(async (did) => {
         const opening = indexedDB.open('signet:default')
         await new Promise((done) => opening.addEventListener('success', done))
-        const reading = opening.result.transaction('sessions').objectStore('sessions').get(did)
+        const reading = opening.result
+          .transaction('sessions')
+          .objectStore('sessions')
+          .get(IDBKeyRange.bound(`${did} `, `${did}!`))
         await new Promise((done) => reading.addEventListener('success', done))
         opening.result.close()
         return reading.result.record.tokens as { accessToken: string; refreshToken: string }

@@ -115,7 +115,10 @@ describe.each(engines)('$name', (engine) => {
       async ({ database, did }) => {
         const opening = indexedDB.open(database)
         await new Promise((done) => opening.addEventListener('success', done))
-        const reading = opening.result.transaction('sessions').objectStore('sessions').get(did)
+        const reading = opening.result
+          .transaction('sessions')
+          .objectStore('sessions')
+          .get(IDBKeyRange.bound(`${did} `, `${did}!`))
         await new Promise((done) => reading.addEventListener('success', done))
         opening.result.close()
         const { privateKey } = reading.result.record.dpopKey as { privateKey: CryptoKey }
@@ -213,7 +216,10 @@ describe.each(engines)('$name', (engine) => {
     await page.eval(async ({ database, did }) => {
       const opening = indexedDB.open(database)
       await new Promise((done) => opening.addEventListener('success', done))
-      const reading = opening.result.transaction('sessions').objectStore('sessions').get(did)
+      const reading = opening.result
+        .transaction('sessions')
+        .objectStore('sessions')
+        .get(IDBKeyRange.bound(`${did} `, `${did}!`))
       await new Promise((done) => reading.addEventListener('success', done))
       Reflect.set(window, 'stolen', reading.result)
       opening.result.close()
@@ -228,7 +234,8 @@ describe.each(engines)('$name', (engine) => {
       const opening = indexedDB.open(database)
       await new Promise((done) => opening.addEventListener('success', done))
       const writing = opening.result.transaction('sessions', 'readwrite')
-      writing.objectStore('sessions').put(Reflect.get(window, 'stolen'), did)
+      const stolen = Reflect.get(window, 'stolen')
+      writing.objectStore('sessions').put(stolen, `${did} ${stolen.record.clientId}`)
       await new Promise((done) => writing.addEventListener('complete', done))
       opening.result.close()
     }, row)

@@ -3,7 +3,7 @@ import { signInTo } from '../support/client.ts'
 import { ALICE, at, BOB, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, PING, record, refreshes, SECOND, until, warm } from './signed-in.ts'
-import { editRow, readRow, signedInBrowser, write } from './tabs.ts'
+import { editRow, readRow, rowKey, signedInBrowser, write } from './tabs.ts'
 
 const page = new EventTarget()
 const dispatch = (type: string, members: object = {}): void => {
@@ -112,7 +112,7 @@ test('a closed client listens to the page no more (O09)', async () => {
   const { network, namespace, client } = await signedInBrowser()
   client.close()
   await editRow(namespace, ALICE.did, ({ record }) => ({ version: 1, record }))
-  await write(namespace, 'sessions', ALICE.did, { version: 1, signedOutAt: network.clock.now() })
+  await write(namespace, 'sessions', rowKey(ALICE.did), { version: 1, signedOutAt: network.clock.now() })
   dispatch('pageshow', { persisted: true })
   for (let turn = 0; turn < 10; turn++) await readRow(namespace, ALICE.did)
   expect(client.accounts).toHaveLength(1)

@@ -3,7 +3,7 @@ import { createTestClient, signInTo } from '../support/client.ts'
 import { ALICE, at, createFakeNetwork, faults, PDS2 } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { HOUR, MINUTE, PING, SECOND, until, warm } from './signed-in.ts'
-import { readAll, signedInBrowser, write } from './tabs.ts'
+import { readAll, rowKey, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -126,7 +126,7 @@ describe('a refresh by a service worker', () => {
     const { network, namespace, session } = await signedInBrowser()
     stubGuard(async (port) => {
       port.postMessage('accepted')
-      await write(namespace, 'sessions', ALICE.did, { version: 1, signedOutAt: network.clock.now() })
+      await write(namespace, 'sessions', rowKey(ALICE.did), { version: 1, signedOutAt: network.clock.now() })
       port.postMessage({})
     })
     network.clock.advance(2 * HOUR)

@@ -10,7 +10,7 @@ import {
   type RequestMatch,
 } from '../support/network.ts'
 import { HOUR, MINUTE, PING, until } from './signed-in.ts'
-import { createBrowser, readAll, readRow, signedInBrowser, write } from './tabs.ts'
+import { createBrowser, readAll, readRow, rowKey, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -259,7 +259,7 @@ describe('messages between tabs', () => {
     const { channel } = hear(namespace)
     channel.postMessage(message)
     // The next message is heard after that one.
-    await write(namespace, 'sessions', BOB.did, 'garbage')
+    await write(namespace, 'sessions', rowKey(BOB.did), 'garbage')
     channel.postMessage({ version: 1, type: 'session', did: ALICE.did })
     await client.restore(ALICE.did)
     expect(client.getSnapshot().accounts).toEqual(snapshot.accounts)
@@ -273,7 +273,7 @@ describe('messages between tabs', () => {
   test('of another version are not acted on, those of this one are (L09)', async () => {
     const { network, namespace, client } = await signedInBrowser()
     const { channel } = hear(namespace)
-    await write(namespace, 'sessions', ALICE.did, { version: 1, signedOutAt: network.clock.now() })
+    await write(namespace, 'sessions', rowKey(ALICE.did), { version: 1, signedOutAt: network.clock.now() })
     channel.postMessage({ version: 99, type: 'session', did: ALICE.did })
     channel.postMessage({ version: 1, type: 'session', did: BOB.did })
     for (let turn = 0; turn < 20; turn++) await readAll(namespace, 'settings')

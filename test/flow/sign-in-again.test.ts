@@ -10,6 +10,7 @@ import {
   faults,
 } from '../support/network.ts'
 import { useDisk } from './disk.ts'
+import { rowKey } from './tabs.ts'
 
 const disk = useDisk()
 let network: FakeNetwork
@@ -30,7 +31,7 @@ interface Row {
   record: { tokens: { refreshToken: string } }
 }
 const storedRefreshToken = async () =>
-  ((await disk.read('sessions')).get(ALICE.did) as Row | undefined)?.record.tokens.refreshToken
+  ((await disk.read('sessions')).get(rowKey(ALICE.did)) as Row | undefined)?.record.tokens.refreshToken
 
 describe('signing in again', () => {
   test('replaces the session, and the old one is revoked at its server with its key (TOK-15, H17)', async () => {

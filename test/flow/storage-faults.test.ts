@@ -4,7 +4,7 @@ import { signInTo } from '../support/client.ts'
 import { ALICE, at, BOB, createFakeNetwork, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { DAY, HOUR, PING, record, refreshes, SECOND } from './signed-in.ts'
-import { createBrowser, editRow, readAll, readRow, signedInBrowser, write } from './tabs.ts'
+import { createBrowser, editRow, readAll, readRow, rowKey, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
   vi.useRealTimers()
@@ -181,7 +181,7 @@ describe('a database that', () => {
     })
     const row = { version: 99, anything: { the: 'future' } }
     const writing = upgraded.transaction('sessions', 'readwrite')
-    writing.objectStore('sessions').put(row, 'did:web:future.dev')
+    writing.objectStore('sessions').put(row, rowKey('did:web:future.dev'))
     await new Promise((resolve) => {
       writing.oncomplete = resolve
     })
@@ -194,7 +194,7 @@ describe('a database that', () => {
     await session?.refresh()
     expect(next.accounts.map(({ did }) => did)).toEqual([ALICE.did])
     expect(Object.fromEntries(await readAll(namespace, 'sessions'))).toMatchObject({
-      'did:web:future.dev': row,
+      [rowKey('did:web:future.dev')]: row,
     })
     expect(diagnostics).toEqual([])
     network.assertClean()
@@ -509,7 +509,10 @@ describe('what is left of an account that was signed out', () => {
   test('is not swept away with what a new sign-in has just stored (L06)', async () => {
     const { network, namespace, openClient } = await signedInBrowser()
     const row = await readRow(namespace, ALICE.did)
-    await write(namespace, 'sessions', ALICE.did, { version: 1, signedOutAt: network.clock.now() - 16 * DAY })
+    await write(namespace, 'sessions', rowKey(ALICE.did), {
+      version: 1,
+      signedOutAt: network.clock.now() - 16 * DAY,
+    })
     const { getAll } = IDBObjectStore.prototype
     const stored = new Promise<void>((resolve) => {
       vi.spyOn(IDBObjectStore.prototype, 'getAll').mockImplementation(function (
@@ -520,7 +523,7 @@ describe('what is left of an account that was signed out', () => {
           vi.restoreAllMocks()
           this.transaction.addEventListener('complete', () => {
             const writing = this.transaction.db.transaction('sessions', 'readwrite')
-            writing.objectStore('sessions').put(row, ALICE.did)
+            writing.objectStore('sessions').put(row, rowKey(ALICE.did))
             writing.oncomplete = () => resolve()
           })
         }

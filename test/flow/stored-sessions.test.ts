@@ -5,6 +5,7 @@ import {
   APP,
   at,
   BOB,
+  CLIENT_ID,
   CLIENT_METADATA,
   createFakeNetwork,
   faults,
@@ -12,7 +13,7 @@ import {
 } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { DAY, HOUR, PING, record, refreshes, SECOND } from './signed-in.ts'
-import { createBrowser, editRow, type Row, readAll, readRow, signedInBrowser, write } from './tabs.ts'
+import { createBrowser, editRow, type Row, readAll, readRow, rowKey, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
   vi.restoreAllMocks()
@@ -243,7 +244,7 @@ describe('a stored session', () => {
 
   test('that is broken under a live page does not break its requests (K01)', async () => {
     const { network, namespace, session } = await signedInBrowser()
-    await write(namespace, 'sessions', ALICE.did, 'garbage')
+    await write(namespace, 'sessions', rowKey(ALICE.did), 'garbage')
     expect((await session.fetch(PING)).status).toBe(200)
     network.clock.advance(2 * HOUR)
     expect((await session.fetch(PING)).status).toBe(200)
@@ -278,7 +279,7 @@ describe('a stored session', () => {
 
 test('settings that are broken sign nobody out (K01)', async () => {
   const browser = await signedInBrowser()
-  await write(browser.namespace, 'settings', 'current', { toString: 1 })
+  await write(browser.namespace, 'settings', `current ${CLIENT_ID}`, { toString: 1 })
   await write(browser.namespace, 'nonces', ALICE.did, { value: 7, at: 'now' })
   await write(browser.namespace, 'authorizations', 'x', 'garbage')
   const next = browser.openClient()

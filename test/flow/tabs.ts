@@ -2,7 +2,13 @@ import 'fake-indexeddb/auto'
 import { openDB } from 'idb'
 import type { OAuthClient, OAuthClientOptions, Session } from '../../src/index.ts'
 import { createTestClient, signInTo } from '../support/client.ts'
-import { ALICE, createFakeNetwork, type FakeNetwork, type FakeNetworkOptions } from '../support/network.ts'
+import {
+  ALICE,
+  CLIENT_ID,
+  createFakeNetwork,
+  type FakeNetwork,
+  type FakeNetworkOptions,
+} from '../support/network.ts'
 
 type Store = 'sessions' | 'authorizations' | 'nonces' | 'settings'
 
@@ -56,6 +62,9 @@ export interface Row {
   signedOutAt?: number
 }
 
+/** Under which a client of the test app keeps an account's session. */
+export const rowKey = (did: string, clientId: string = CLIENT_ID): string => `${did} ${clientId}`
+
 export async function readAll(namespace: string, store: Store): Promise<[key: string, value: unknown][]> {
   const db = await openDB(`signet:${namespace}`)
   try {
@@ -68,12 +77,12 @@ export async function readAll(namespace: string, store: Store): Promise<[key: st
 
 export async function readRow(namespace: string, did: string): Promise<Row | undefined> {
   const rows = await readAll(namespace, 'sessions')
-  return rows.find(([key]) => key === did)?.[1] as Row | undefined
+  return rows.find(([key]) => key === rowKey(did))?.[1] as Row | undefined
 }
 
 export async function removeRow(namespace: string, did: string): Promise<void> {
   const db = await openDB(`signet:${namespace}`)
-  await db.delete('sessions', did)
+  await db.delete('sessions', rowKey(did))
   db.close()
 }
 
@@ -88,5 +97,5 @@ export async function write(namespace: string, store: Store, key: string, value:
 export async function editRow(namespace: string, did: string, change: (row: Row) => unknown): Promise<void> {
   const row = await readRow(namespace, did)
   if (!row) throw new Error(`Nothing is stored for ${did}`)
-  await write(namespace, 'sessions', did, change(row) ?? row)
+  await write(namespace, 'sessions', rowKey(did), change(row) ?? row)
 }

@@ -35,7 +35,7 @@ async function discarded() {
   expect(events).toEqual([])
   expect(await disk.read('sessions')).toEqual(new Map())
   expect(await disk.read('authorizations')).toEqual(new Map())
-  expect((await disk.read('settings')).get('current')).toBeUndefined()
+  expect(await disk.read('settings')).toEqual(new Map())
   const [granted] = network.sessions(ALICE.did)
   expect(granted?.endedBy).toBe('revocation')
   const [revocation] = network.requests(at.revoke)
@@ -237,8 +237,8 @@ describe('what is stored', () => {
   test('binds account, issuer, PDS, client and key to each other (TOK-14)', async () => {
     await signIn()
     const [granted] = network.sessions(ALICE.did)
-    const [[did, row] = []] = await disk.read('sessions')
-    expect(did).toBe(ALICE.did)
+    const [[key, row] = []] = await disk.read('sessions')
+    expect(key).toBe(`${ALICE.did} ${granted?.clientId}`)
     expect(row).toMatchObject({
       record: {
         did: ALICE.did,
