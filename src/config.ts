@@ -95,15 +95,20 @@ const SCOPE = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
 /** @throws {TypeError} For options that cannot work, saying how to mend each. */
 export function createConfig(options: OAuthClientOptions): Config {
-  const { clientMetadata, redirectUri, scope = 'atproto', allowHttp = false, ...others } = options
-  const { handleResolver = { type: 'well-known' }, plcDirectory = 'https://plc.directory', ...more } = others
+  // Without a prototype: what a script put on Object.prototype is no option.
   const {
+    clientMetadata,
+    redirectUri,
+    scope = 'atproto',
+    allowHttp = false,
+    handleResolver = { type: 'well-known' },
+    plcDirectory = 'https://plc.directory',
     fetch = globalThis.fetch,
     storage = 'auto',
     namespace = 'default',
     now = Date.now,
     ...unknown
-  } = more
+  } = { __proto__: null, ...options } as OAuthClientOptions
   const handleResolvers = [handleResolver]
     .flat()
     .map((resolver) =>

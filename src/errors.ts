@@ -72,7 +72,7 @@ export interface OAuthErrorFacts {
   popup_closed: Record<never, never>
   /** A PAR, token or revocation request was answered with an OAuth error. */
   token_request_failed: OAuthAnswer
-  /** A token answer breaks the profile; what it issued was revoked. */
+  /** A token answer breaks the profile; what it issued to a sign-in was revoked. */
   token_response_invalid: { issuer: string; issues: string[] }
   /** The proof was refused again after a fresh nonce and a corrected clock. */
   dpop_rejected: OAuthAnswer
@@ -164,15 +164,15 @@ const RETRYABLE: readonly OAuthErrorCode[] = ['network_failed', 'timed_out', 'st
  */
 export class OAuthError extends Error {
   override readonly name = 'OAuthError'
-  declare readonly code: OAuthErrorCode
-  declare readonly did?: string | undefined
-  declare readonly issuer?: string | undefined
-  declare readonly url?: string | undefined
-  declare readonly status?: number | undefined
-  declare readonly oauthError?: string | undefined
-  declare readonly oauthErrorDescription?: string | undefined
+  readonly code: OAuthErrorCode
+  readonly did?: string | undefined
+  readonly issuer?: string | undefined
+  readonly url?: string | undefined
+  readonly status?: number | undefined
+  readonly oauthError?: string | undefined
+  readonly oauthErrorDescription?: string | undefined
   /** What the app gave to `signIn()`, once a pending sign-in was found. */
-  declare appState?: unknown
+  appState?: unknown
 
   /** @internal */
   constructor(code: OAuthErrorCode, facts: object, options?: ErrorOptions) {

@@ -44,7 +44,7 @@ export async function fetchBounded(
   url: string,
   request: BoundedRequest,
 ): Promise<BoundedResponse> {
-  const { timeoutMs, maxBytes, signal, ...init } = request
+  const { timeoutMs, maxBytes, signal, ...init } = { __proto__: null, ...request } as BoundedRequest
   signal?.throwIfAborted()
   const stop = new AbortController()
   const timer = setTimeout(() => stop.abort(), timeoutMs)

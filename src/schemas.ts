@@ -152,6 +152,6 @@ function parser<T>(required: Shape, optional: Shape = {}): Parser<T> {
       if (success) value[name] = data
       else issues.push(`${name}: ${error.issues[0]?.message}`)
     }
-    return issues.length ? { issues } : { value }
+    return issues.length ? { issues } : { value, issues: undefined }
   }
 }

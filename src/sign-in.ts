@@ -119,8 +119,15 @@ function readOptions(
   options: SignInOptions,
   context: SignInContext,
 ): Omit<AuthorizationOptions, 'popup'> {
-  const { scope = context.scope, appState, prompt, loginHint, signal: _, ...others } = options
-  const { uiLocales = globalThis.navigator?.languages, ...unknown } = others
+  const {
+    scope = context.scope,
+    appState,
+    prompt,
+    loginHint,
+    signal: _,
+    uiLocales = globalThis.navigator?.languages,
+    ...unknown
+  } = { __proto__: null, ...options } as SignInOptions
   const issues = checkScope(scope)
   for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
   if (prompt && !PROMPTS.includes(prompt)) issues.push(`prompt must be one of ${PROMPTS.join(', ')}`)
@@ -167,6 +174,11 @@ export async function signIn(
   }
 }
 
+/** Whether an account is the one that was named: what other pages say is not proof of it. */
+function isMeant({ did, handle }: SessionRecord, named: Identifier): boolean {
+  return 'server' in named || ('did' in named ? did === named.did : handle === named.handle)
+}
+
 /** What nobody will come back with need not stay; a storage that keeps it all the same is swept later. */
 async function forget({ state }: AuthorizationRequest, { session }: SignInContext): Promise<void> {
   await takePendingAuthorization(session.storage, state).catch(() => {})
@@ -188,11 +200,10 @@ export async function signInWithPopup(
       within(context.awaitPopup(request.state), POPUP_TIMEOUT_MS),
       context.signal,
     )
-    if (answer?.type === 'refused') throw new OAuthError(answer.code, answer.facts)
+    if (answer?.type === 'refused') throw new OAuthError(answer.code, { ...answer.facts })
     const stored = answer?.type === 'authorized' && (await context.session.sessions.load(answer.did))
-    if (stored && stored !== 'signed_out') {
+    if (stored && stored !== 'signed_out' && isMeant(stored, parseIdentifier(identifier, context)))
       return await context.use(stored, options.appState)
-    }
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
     if (request) await forget(request, context)

@@ -62,7 +62,7 @@ export function verifyAuthorizationResponse(
 ): string {
   const { issuer } = pending.server
   const { iss, code, error = 'unknown', errorDescription } = response
-  if (iss !== issuer) throw oauthError('issuer_mismatch', { expected: issuer, received: iss?.slice(0, 2048) })
+  if (iss !== issuer) throw oauthError('issuer_mismatch', { expected: issuer, received: iss?.slice(0, 512) })
   if (code !== undefined) return code
   throw oauthError('authorization_refused', {
     issuer,

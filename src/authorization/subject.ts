@@ -1,6 +1,7 @@
 import { discoverServer } from '../discovery/discover.ts'
-import { oauthError } from '../errors.ts'
+import { isOAuthError, oauthError } from '../errors.ts'
 import { type AtprotoDidDocument, resolveDidDocument } from '../identity/did-document.ts'
+import { identify } from '../identity/identifier.ts'
 import { resolveIdentity, verifyHandle } from '../identity/identity.ts'
 import { runStep, type StepContext } from '../steps.ts'
 import { within } from '../time.ts'
@@ -24,9 +25,13 @@ export interface Authority {
 export function recheckIdentity(
   pending: PendingAuthorization,
   context: StepContext,
-): Promise<AtprotoDidDocument | undefined> {
+): Promise<Partial<AtprotoDidDocument> | undefined> {
   if (pending.did === undefined) return Promise.resolve(undefined)
-  return resolveDidDocument(pending.did, context).catch(() => undefined)
+  // That there is no such account, or none with a server, is an answer too.
+  const isAnswer = (error: unknown) =>
+    isOAuthError(error, 'did_not_found') ||
+    (isOAuthError(error, 'did_document_invalid') && error.status === 200)
+  return resolveDidDocument(pending.did, context).catch((error) => (isAnswer(error) ? {} : undefined))
 }
 
 /**
@@ -43,7 +48,7 @@ export function recheckIdentity(
 export function verifySubject(
   sub: Did,
   pending: PendingAuthorization,
-  rechecked: Promise<AtprotoDidDocument | undefined>,
+  rechecked: Promise<Partial<AtprotoDidDocument> | undefined>,
   context: StepContext,
 ): Promise<{ handle: string | undefined; pds: string }> {
   const { did, handle, pds, server } = pending
@@ -73,7 +78,7 @@ export async function findAuthority(
   known: Authority | undefined,
   context: StepContext,
 ): Promise<Authority> {
-  const identity = await resolveIdentity({ did }, context)
+  const identity = await resolveIdentity(identify({ did }), context)
   const { pds } = identity
   const [handle, issuer] = await Promise.all([
     known && verifyHandle(identity, context, known.handle),

@@ -40,7 +40,13 @@ export function createDpopNonces(now: () => number): DpopNonces {
     },
     get: (origin) => nonces.entry(origin)?.value,
     set(origin, nonce) {
-      if (!nonce || !NONCE.test(nonce.value) || (!latest.has(origin) && latest.size >= MAX_ORIGINS)) return
+      if (
+        !nonce ||
+        !NONCE.test(nonce.value) ||
+        !Number.isFinite(nonce.at) ||
+        (!latest.has(origin) && latest.size >= MAX_ORIGINS)
+      )
+        return
       latest.set(origin, nonce)
     },
     learn(origin, headers) {

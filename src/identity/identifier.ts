@@ -23,14 +23,19 @@ export function parseIdentifier(input: unknown, options: { allowHttp?: boolean }
   if (input.length > MAX_LENGTH) throw invalid(input, `longer than ${MAX_LENGTH}`)
   const text = trim(input)
 
-  if (/^did:/i.test(text)) return { did: parseDid(text, allowHttp) }
+  if (/^did:/i.test(text)) return identify({ did: parseDid(text, allowHttp) })
   if (/^https?:/i.test(text)) {
     const url = parsePartyUrl(text, allowHttp)
     const server = url?.href === `${url?.origin}/` ? url.origin : undefined
     if (!server) throw invalid(text, NOT_AN_ORIGIN)
-    return { server }
+    return identify({ server })
   }
-  return { handle: parseHandle(trim(text.replace(/^(at:\/\/|@)/, '')), allowHttp) }
+  return identify({ handle: parseHandle(trim(text.replace(/^(at:\/\/|@)/, '')), allowHttp) })
+}
+
+/** Without a prototype: which member there is decides where people are sent. */
+export function identify<T extends Identifier>(identifier: T): T {
+  return Object.assign(Object.create(null), identifier)
 }
 
 /**

@@ -52,12 +52,13 @@ export async function refreshByGuard(
     [port2],
   )
   try {
-    if (!(await within(accepted, ACCEPT_MS))) {
+    // Any other answer is one to another question.
+    if ((await within(accepted, ACCEPT_MS)) !== 'accepted') {
       context.unguarded = worker
       return false
     }
     const answer = await within(done, DONE_MS)
-    if (typeof answer !== 'object')
+    if (!answer || typeof answer !== 'object')
       throw oauthError('timed_out', { url: 'service worker', timeoutMs: DONE_MS })
     if (answer.error) throw new OAuthError(answer.error.code, answer.error)
     return await sessions.load(did)

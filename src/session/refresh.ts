@@ -92,7 +92,8 @@ async function claim(
       uncertain = outcome !== 'kept'
       if (outcome === 'pending') waitMs = (hasLocks() ? GONE_MS : ATTEMPT_MS) - age
       // Of many tabs that are told to try again at the same moment, one does.
-      if (urgency !== 'asked' || at > askedAt) waitMs = Math.max(waitMs, retryAt - at - age)
+      if (urgency !== 'asked' || at > askedAt)
+        waitMs = Math.max(waitMs, Math.min(MAX_BACKOFF_MS, retryAt - at) - age)
       if (waitMs <= 0 && urgency === 'ahead' && uncertain) waitMs = ATTEMPT_MS
       pending = outcome === 'pending'
       if (waitMs > 0) return
@@ -106,7 +107,7 @@ async function claim(
     const written = await within(claimed, ANSWER_TIMEOUT_MS)
     if (!written) throw oauthError('storage_failed', { operation: 'write' })
     if (waitMs <= 0) return { record: requireUsable(written.after, stale), uncertain }
-    if (urgency === 'ahead' || (waitMs > SHORT_WAIT_MS && !pending))
+    if (urgency === 'ahead' || waitMs > (pending ? ATTEMPT_MS : SHORT_WAIT_MS))
       throw networkFailed(stale.server.tokenEndpoint)
     const pauseMs = Math.min(waitMs, POLL_MS)
     await sleep(pauseMs)

@@ -29,8 +29,10 @@ const PEEK_MS = 5_000
 export async function createResourceRequest(
   pds: string,
   input: string | URL | Request,
-  init: RequestInit = {},
+  options: RequestInit = {},
 ): Promise<ResourceRequest> {
+  // Without a prototype: what a script put on Object.prototype is no option.
+  const init = { __proto__: null, ...options } as RequestInit
   if (input instanceof Request) {
     const { url, method, headers, signal, cache, keepalive } = input
     const body = method === 'GET' || method === 'HEAD' ? null : await input.blob()

@@ -52,7 +52,11 @@ export function isExpired(ageMs: number): boolean {
 
 function parsePending(value: unknown): PendingAuthorization | undefined {
   const pending = Object(value) as PendingAuthorization
-  return typeof pending.createdAt === 'number' && typeof pending.codeVerifier === 'string' && pending.dpopKey
-    ? pending
-    : undefined
+  const { createdAt, codeVerifier, redirectUri, dpopKey, server } = pending
+  const usable =
+    Number.isFinite(createdAt) &&
+    typeof codeVerifier === 'string' &&
+    String(dpopKey?.privateKey) === '[object CryptoKey]' &&
+    [redirectUri, server?.pushedAuthorizationRequestEndpoint].every((url) => URL.canParse(url))
+  return usable ? pending : undefined
 }

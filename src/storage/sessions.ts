@@ -1,8 +1,10 @@
 import { parseOrigin, parsePartyUrl } from '../http.ts'
-import type { AuthorizationServer, SessionRecord } from '../types.ts'
+import type { AuthorizationServer, PublicJwk, SessionRecord, TokenSet } from '../types.ts'
 import type { Storage } from './database.ts'
 
 const VERSION = 1
+/** Rows that are no use and are deleted at one start: each takes a transaction. */
+const MAX_SWEPT = 64
 /** A signed-out account is remembered as such for longer than a session lives: a tab may sleep that long. */
 const SIGNED_OUT_TTL_MS = 15 * 86_400_000
 
@@ -60,19 +62,39 @@ export function createSessionStore(
     // What a newer version of this package has stored is nothing this one may use or replace by itself.
     if (Number(version) > VERSION || Object.hasOwn(Object(value), 'signedOutAt')) return 'signed_out'
     if (version !== VERSION) return undefined
-    const { server, tokens, dpopKey, pds, refreshAttempt, generation, ended } = Object(
-      record,
-    ) as SessionRecord
-    const { at = 0, count = 0, retryAt = 0 } = refreshAttempt ?? {}
+    const {
+      server,
+      tokens,
+      dpopKey,
+      pds,
+      handle = '',
+      movedTo = '',
+      ended,
+      ...own
+    } = Object(record) as SessionRecord
+    const { accessToken, scope, issuedAt, expiresAt = 0 } = Object(tokens) as TokenSet
+    const { at = 0, count = 0, retryAt = 0 } = own.refreshAttempt ?? {}
+    const { x, y } = Object(dpopKey?.publicJwk) as PublicJwk
+    const texts = [accessToken, scope, x, y, handle, movedTo]
+    const numbers = [
+      own.generation,
+      own.createdAt,
+      own.lastUsedAt,
+      own.verifiedAt,
+      issuedAt,
+      expiresAt,
+      at,
+      count,
+      retryAt,
+    ]
     const usable =
       record?.did === did &&
       record.clientId === clientId &&
       parseOrigin(pds, allowHttp) &&
       isUsableServer(server, allowHttp) &&
-      typeof tokens?.accessToken === 'string' &&
-      [generation, at, count, retryAt].every(Number.isFinite) &&
+      texts.every((text) => typeof text === 'string') &&
+      numbers.every(Number.isFinite) &&
       [undefined, 'expired', 'revoked', 'moved', 'rotation_lost'].includes(ended) &&
-      typeof dpopKey?.publicJwk?.x === 'string' &&
       String(dpopKey?.privateKey) === '[object CryptoKey]' &&
       !dpopKey?.privateKey.extractable
     return usable ? record : undefined
@@ -82,6 +104,7 @@ export function createSessionStore(
     load: async (did) => parse(await storage.get('sessions', did + suffix), did),
     async loadAll(onUnreadable) {
       const records: SessionRecord[] = []
+      let swept = 0
       for (const [key, value] of await storage.entries('sessions')) {
         if (!key.endsWith(suffix)) continue
         const did = key.slice(0, -suffix.length)
@@ -91,7 +114,7 @@ export function createSessionStore(
         // What holds a key comes out as null in WebKit's shared workers: it is not theirs to remove.
         else if (value === null) onUnreadable(did)
         else if (Number(version) > VERSION || now() - Number(signedOutAt) < SIGNED_OUT_TTL_MS) continue
-        else {
+        else if (swept++ < MAX_SWEPT) {
           // Somebody may have signed in since; a storage that is full keeps it, and nothing depends on that.
           await storage
             .update('sessions', key, (current) => {

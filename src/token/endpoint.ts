@@ -60,6 +60,7 @@ export async function postForm(fetch: Fetch, request: EndpointRequest): Promise<
   return sendWithProof(dpop, {
     method: 'POST',
     url: new URL(url),
+    ath: undefined,
     expectsNonce: true,
     nonceRetries,
     send,
@@ -72,7 +73,8 @@ export function parseOAuthProblem(
   { error, error_description: text }: Record<string, unknown>,
   secrets: readonly string[] = [],
 ): OAuthProblem {
-  let description = typeof text === 'string' ? text : undefined
+  // Before secrets are looked for: what is taken out here may stand in the middle of one.
+  let description = typeof text === 'string' ? text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '') : undefined
   for (const secret of secrets)
     for (const spelling of [
       secret,
@@ -80,10 +82,11 @@ export function parseOAuthProblem(
       `${new URLSearchParams({ '': secret })}`.slice(1),
     ])
       description = description?.replaceAll(spelling, '…')
-  return {
-    error: typeof error === 'string' && /^[\w.:/-]{1,64}$/.test(error) ? error : undefined,
-    description: description?.slice(0, 512).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ''),
-  }
+  const isCode =
+    typeof error === 'string' &&
+    /^[\w.:/-]{1,64}$/.test(error) &&
+    !secrets.some((secret) => secret.length > 15 && error.includes(secret))
+  return { error: isCode ? error : undefined, description: description?.slice(0, 512) }
 }
 
 /** The error for an answer that is not a success: `dpop_rejected` or `token_request_failed`. */

@@ -277,6 +277,18 @@ describe('a stored session', () => {
   })
 })
 
+test('rows that are no use are deleted some at a time, so that a page with many of them starts (K13)', async () => {
+  const { client, namespace, openTab } = await signedInBrowser()
+  client.close()
+  for (let index = 0; index < 150; index++)
+    await write(namespace, 'sessions', rowKey(`did:plc:${index}`), { version: 0 })
+  for (const left of [86, 22, 0]) {
+    const tab = await openTab()
+    expect(await readAll(namespace, 'sessions')).toHaveLength(left + 1)
+    tab.client.close()
+  }
+})
+
 test('settings that are broken sign nobody out (K01)', async () => {
   const browser = await signedInBrowser()
   await write(browser.namespace, 'settings', `current ${CLIENT_ID}`, { toString: 1 })

@@ -1,3 +1,4 @@
+import type { UnwrapRef } from '@vue/reactivity'
 import { describe, expectTypeOf, test } from 'vitest'
 import {
   type Account,
@@ -135,6 +136,11 @@ type UseSyncExternalStore = <Snapshot>(
 describe('the store', () => {
   test('is one for Svelte', () => {
     expectTypeOf(client).toExtend<SvelteReadable<ClientSnapshot>>()
+  })
+
+  test('holds sessions that are the same in a Vue ref', () => {
+    expectTypeOf<UnwrapRef<Session>>().toExtend<Session>()
+    expectTypeOf<UnwrapRef<ClientSnapshot>>().toExtend<ClientSnapshot>()
   })
 
   test('is one for React', () => {
