@@ -208,7 +208,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
   async function finishSignIn(url: URL): Promise<Session> {
     const { finishSignIn } = await loadSignIn()
     const session = await finishSignIn(url, await signInContext({}))
-    if (!session.account.handle) void checkAuthority(session)
+    if (!internalsOf(session).record().verifiedAt) void checkAuthority(session)
     return session
   }
 

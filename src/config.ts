@@ -64,7 +64,10 @@ export interface OAuthClientOptions {
    * Default `auto`: IndexedDB, or memory where that does not work.
    */
   storage?: 'auto' | 'memory' | undefined
-  /** Separates clients of one origin from each other. Default `default`; the database is `signet:<namespace>`. */
+  /**
+   * Separates clients of one origin from each other. Default `default`; the database is `signet:<namespace>`. Clients of
+   * one page need a `redirectUri` each as well, or the first takes the answers to the others' sign-ins.
+   */
   namespace?: string | undefined
   /** Lets plain http, local hosts and `.test` handles through. Development and tests only. Default `false`. */
   allowHttp?: boolean | undefined

@@ -52,8 +52,8 @@ export interface OAuthErrorFacts {
   /** Redirect, wrong content type, too large, or not the agreed JSON. */
   response_invalid: { url: string; status: number; issues: string[] }
   /**
-   * The authorization server answered the authorization request with an error; `access_denied` is the person's choice,
-   * `unknown` stands for what cannot be an error code.
+   * The authorization server answered the authorization request with an error. `access_denied` is mostly the person's
+   * choice; the description tells a deactivated account or an expired request. `unknown` stands for what is no error code.
    */
   authorization_refused: { issuer: string; oauthError: string; oauthErrorDescription?: string | undefined }
   /** Callback parameters are missing, doubled or contradict each other. */
@@ -151,8 +151,22 @@ const SENTENCES: Record<OAuthErrorCode, string> = {
   storage_failed: 'This browser cannot keep a sign-in. It may be full or in a private mode.',
 }
 
-function describe(code: OAuthErrorCode, { oauthError }: { oauthError?: string | undefined }): string {
-  if (oauthError === 'access_denied') return 'Access was not given, so nothing has changed.'
+interface Answered {
+  status?: number | undefined
+  oauthError?: string | undefined
+}
+
+/** Whether a server said that it is busy or out of order, which says nothing of what was asked. */
+function isPassing({ status = 0 }: Answered): boolean {
+  return status >= 500 || status === 429
+}
+
+function describe(code: OAuthErrorCode, answered: Answered): string {
+  const { oauthError } = answered
+  if (oauthError === 'access_denied')
+    return 'Access was not given, so nothing has changed. To sign in, please start again.'
+  if (isPassing(answered)) return 'The server cannot answer at the moment. Please try again later.'
+  if (oauthError === 'invalid_grant') return START_AGAIN
   return SENTENCES[oauthError?.includes('client') ? 'client_metadata_invalid' : code]
 }
 
@@ -188,10 +202,7 @@ export class OAuthError extends Error {
 
   /** Whether the same call may succeed later without anybody changing anything. */
   get retryable(): boolean {
-    return (
-      RETRYABLE.includes(this.code) ||
-      (this.status !== undefined && (this.status >= 500 || this.status === 429))
-    )
+    return RETRYABLE.includes(this.code) || isPassing(this)
   }
 
   /** One or two sentences fit to show to a person, in English. */

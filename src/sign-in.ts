@@ -32,7 +32,7 @@ import {
 import { isUsableServer } from './storage/sessions.ts'
 import { abortable, within } from './time.ts'
 import { revokeTokens } from './token/revoke.ts'
-import type { AuthorizationServer, DpopKey, DpopNonce, PendingAuthorization, SessionRecord } from './types.ts'
+import type { AuthorizationServer, DpopKey, PendingAuthorization, SessionRecord } from './types.ts'
 
 export interface SignInOptions {
   /** Scope to ask for, all of it declared in the client metadata. Default: the client's `scope`. */
@@ -238,6 +238,8 @@ export async function finishSignIn(url: URL, context: SignInContext): Promise<Se
     if (isOAuthError(error)) {
       if (popup) session.announce({ type: 'refused', state, code: error.code, facts: { ...error } })
       error.appState = appState
+      // What the call needs is spent: it would fail the same way.
+      Object.defineProperty(error, 'retryable', { value: false })
     }
     throw error
   } finally {
@@ -257,8 +259,7 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
   try {
     const account = await verifySubject(issued.sub, pending, rechecked, fresh)
     const record = createSessionRecord(issued, pending, account, now())
-    const nonce = dpop.nonces.entry(record.pds)
-    const stored = await runStep(context, 'store_session', () => storeSession(record, nonce, context))
+    const stored = await runStep(context, 'store_session', () => storeSession(record, dpop, context))
     return await context.use(stored, pending.appState, dpop)
   } catch (reason) {
     await revokeTokens(fetch, pending, issued.tokens, dpop)
@@ -269,15 +270,24 @@ async function redeem(code: string, pending: PendingAuthorization, context: Sign
 /** The session that a new one replaces is ended where it began, with its own key; nothing waits for that. */
 async function storeSession(
   record: SessionRecord,
-  nonce: DpopNonce | undefined,
+  dpop: DpopContext,
   { fetch, session }: SignInContext,
 ): Promise<SessionRecord> {
-  const { did } = record
-  const { before, after } = await session.sessions.update(did, () => record)
-  session.storage.update('nonces', did, () => nonce).catch(() => {})
+  const { did, pds } = record
+  const { before, after } = await session.sessions.update(did, (stored) => {
+    // What was verified for the session before stands until it is looked at again, which is soon.
+    const handle = record.handle ?? (typeof stored === 'object' ? stored.handle : undefined)
+    return { ...record, handle }
+  })
+  session.storage.update('nonces', did, () => dpop.nonces.entry(pds)).catch(() => {})
   session.announce({ type: 'session', did })
-  if (typeof before === 'object')
-    void revokeTokens(fetch, before, before.tokens, createDpopContext(before.dpopKey, session))
+  if (typeof before === 'object') {
+    const previous = createDpopContext(before.dpopKey, session)
+    // With the nonce it takes one request: the page may go on after that.
+    const { origin } = new URL(before.server.tokenEndpoint)
+    previous.nonces.set(origin, dpop.nonces.entry(origin))
+    void revokeTokens(fetch, before, before.tokens, previous)
+  }
   return after as SessionRecord
 }
 

@@ -83,7 +83,7 @@ export function createSessionRecord(
     generation: 0,
     createdAt: now,
     lastUsedAt: now,
-    verifiedAt: now,
+    verifiedAt: account.handle === undefined ? 0 : now,
     refreshAttempt: undefined,
     ended: undefined,
     movedTo: undefined,

@@ -202,8 +202,8 @@ describe('a sign-in begun with a server', () => {
   })
 
   test.each([
-    ['is down', faults.unreachable(), { code: 'network_failed', retryable: true }],
-    ['has an error', faults.status(502), { retryable: true }],
+    ['is down', faults.unreachable(), { code: 'network_failed', retryable: false }],
+    ['has an error', faults.status(502), { retryable: false }],
   ])('refuses when the directory %s, and revokes (TOK-11, H15)', async (_name, handler, expected) => {
     network.on(at.plc, handler)
     expect(await discarded(PDS)).toMatchObject(expected)
@@ -216,7 +216,7 @@ describe('a sign-in begun with a server', () => {
     const failing = discarded(PDS)
     await gate.reached
     await vi.advanceTimersByTimeAsync(5_000)
-    expect(await failing).toMatchObject({ code: 'timed_out', retryable: true })
+    expect(await failing).toMatchObject({ code: 'timed_out', retryable: false })
     gate.release()
   })
 

@@ -271,7 +271,7 @@ describe('what is stored', () => {
       if (this.name === 'sessions') throw new DOMException('The disk is full', 'QuotaExceededError')
       return put.call(this, value, key)
     })
-    expect(await discarded()).toMatchObject({ code: 'storage_failed', operation: 'write', retryable: true })
+    expect(await discarded()).toMatchObject({ code: 'storage_failed', operation: 'write', retryable: false })
   })
 
   test('is a whole session, though the disk refuses to note that it is the one in use (H16)', async () => {
