@@ -142,7 +142,15 @@ describe('a pending sign-in', () => {
     ])
     const states = Array.from({ length: 20 }, (_, index) => `state-${index}`)
     for (const state of states) {
-      const pending = { state, createdAt: Date.now(), codeVerifier: state, dpopKey: { privateKey } }
+      const server = { pushedAuthorizationRequestEndpoint: location.href }
+      const pending = {
+        state,
+        createdAt: Date.now(),
+        codeVerifier: state,
+        dpopKey: { privateKey },
+        redirectUri: location.href,
+        server,
+      }
       await one.update('authorizations', state, () => pending)
     }
     const taken = await Promise.all(
