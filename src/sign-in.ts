@@ -67,6 +67,8 @@ export interface SignInContext extends StepContext {
   awaitPopup(state: string): Promise<Announcement>
 }
 
+/** For everything that is looked up before a server is asked to sign somebody in. */
+const RESOLUTION_TIMEOUT_MS = 15_000
 /** Time for a person to sign in inside a popup. */
 const POPUP_TIMEOUT_MS = 600_000
 
@@ -85,10 +87,11 @@ export async function authorize(
   const named = parseIdentifier(identifier, context)
   const settings = { ...readOptions(named, options, context), popup: way === 'popup' }
   await probeStorage(context, way !== undefined)
-  const [client, [target, server]] = await Promise.all([
-    context.remember('client', resolveClient),
-    findServer(named, context),
-  ])
+  const looking = Promise.all([context.remember('client', resolveClient), findServer(named, context)])
+  const found = await within(looking, RESOLUTION_TIMEOUT_MS)
+  if (!found)
+    throw oauthError('timed_out', { url: `${Object.values(named)}`, timeoutMs: RESOLUTION_TIMEOUT_MS })
+  const [client, [target, server]] = found
   requireDeclaredScope(client, settings.scope)
 
   // A device that sleeps in between finds its request forgotten by the server: another one is made, once.

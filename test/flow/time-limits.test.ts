@@ -63,6 +63,41 @@ describe.each(HANGING)('a request %s', (_how, handler) => {
   })
 })
 
+test('look-ups that are slow one after another end in an error after 15 seconds (STO-10)', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  const after = (ms: number): Handler => {
+    return async (_request, next) => {
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      return next()
+    }
+  }
+  network.on(at.resolver, after(3_900))
+  network.on(at.plc, after(4_900))
+  network.on(at.resourceMetadata, after(4_900))
+  network.on(at.issuerMetadata, after(4_900))
+  network.alias('https://slow.signet.dev', 'as')
+  network.on(
+    at.resourceMetadata,
+    faults.changeJson((document) => ({ ...document, authorization_servers: ['https://slow.signet.dev'] })),
+  )
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  let elapsed = 0
+  const failed = failureOf(network, client.authorize(ALICE.handle)).finally(() => {
+    vi.useRealTimers()
+  })
+  let outcome: unknown
+  void failed.then((error) => {
+    outcome = error
+  })
+  for (; !outcome && elapsed < 30_000; elapsed += 100) {
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+    await vi.advanceTimersByTimeAsync(100)
+  }
+  expect(await failed).toMatchObject({ code: 'timed_out', timeoutMs: 15_000, url: ALICE.handle })
+  expect(elapsed).toBeLessThan(16_000)
+})
+
 test.each(HANGING)(
   'a revocation %s is given up after five seconds (STO-10, REV-01)',
   async (_name, handler) => {
