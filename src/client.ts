@@ -4,6 +4,7 @@ import { createClock } from './dpop/clock.ts'
 import { createDpopContext } from './dpop/fetch.ts'
 import { isOAuthError, oauthError } from './errors.ts'
 import { type ClientEvents, createEvents, type DiagnosticEvent } from './events.ts'
+import { withoutQuery } from './http.ts'
 import { currentUrl, isCallback, leaveLocalhost, onWake, openPopup, scrubCallbackUrl } from './navigation.ts'
 import { type ClientSnapshot, createAccounts, SERVER_SNAPSHOT } from './session/accounts.ts'
 import { type Announcement, openAnnouncements } from './session/announcements.ts'
@@ -56,7 +57,7 @@ export interface OAuthClient {
    * Servers cut the tie to the window, so that nobody can tell when a person closes it: offer a way to give up, and
    * abort `signal` then.
    *
-   * @throws {OAuthError} Also `popup_blocked`, `popup_closed` (before the server's page was there), `timed_out` (ten
+   * @throws {OAuthError} Also `popup_blocked`, `popup_closed` (before the server's page was there, or the client is), `timed_out` (ten
    *   minutes), and what the callback throws.
    */
   signInWithPopup(identifier: string, options?: SignInOptions): Promise<Session>
@@ -79,7 +80,8 @@ export interface OAuthClient {
    * @param url - Default: the page's own URL, out of which the answer is then taken.
    * @throws {OAuthError} `callback_invalid`, `authorization_unknown`, `authorization_expired`, `issuer_mismatch`,
    *   `authorization_refused`, `token_request_failed`, `token_response_invalid`, `scope_missing`, `subject_mismatch`,
-   *   `storage_failed`, or a code of `signIn()` when it began with a server. Tokens that were issued are revoked.
+   *   `storage_failed`, `module_failed`, or a code of `signIn()` when it began with a server. Tokens that were issued are
+   *   revoked.
    */
   handleCallback(url?: string | URL): Promise<Session>
 
@@ -91,7 +93,7 @@ export interface OAuthClient {
 
   /**
    * Forgets an account here and in all tabs at once, then asks its server to forget it too. That may take five seconds and
-   * may fail; nothing depends on it.
+   * may fail; nothing depends on it. Storage that is held by others is waited for ten seconds.
    *
    * @param did - Default: the account in use.
    * @throws {OAuthError} `storage_failed` when storage would not let go of it. This tab and the server have.
@@ -117,6 +119,10 @@ const AUTHORITY_CHECK_MS = 3_600_000
 const FAILURES_BEFORE_CHECK = 3
 /** How long before its end a session is reported as ending. */
 const ENDING_MS = 86_400_000
+
+/** Whether a call that failed can be made again: nothing that it needs was spent. */
+const isUnspent = (error: unknown) =>
+  isOAuthError(error) && (error.retryable || error.code === 'module_failed')
 
 /** The half that only a sign-in needs: a page that restores a session never loads it. */
 const loadSignIn = () =>
@@ -187,7 +193,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   function takeCallback(): URL | undefined {
     const url = currentUrl()
-    if (url && isCallback(url)) arrived = url
+    // Any answer, also one that is none of ours, is looked at rather than the one before it.
+    if (/[?#&](code|error|response)=/.test(`${url}`)) arrived = url
     scrubCallbackUrl()
     return arrived ?? url
   }
@@ -200,7 +207,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     callbacks.set(key, session)
     // What failed before anything was spent can be tried again.
     session.catch((error: unknown) => {
-      if (isOAuthError(error, 'storage_failed') || isOAuthError(error, 'module_failed')) callbacks.delete(key)
+      if (isUnspent(error)) callbacks.delete(key)
     })
     return session
   }
@@ -429,7 +436,8 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
       }
       if (closed) dispose()
       const page = currentUrl() ?? new URL(config.redirectUri ?? clientId)
-      const clock = createClock(config.fetch, now, page.origin + page.pathname)
+      // The page of a worker may be a blob of the app's own.
+      const clock = createClock(config.fetch, now, withoutQuery(page.href.replace(/^blob:/, '')))
       shared = {
         name,
         allowHttp,
@@ -481,8 +489,17 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
         session.appState = appState
         return use(session)
       },
-      awaitPopup: (state) => new Promise((resolve) => popups.set(state, resolve)),
+      awaitPopup: (state) =>
+        new Promise((resolve) => {
+          popups.set(state, resolve)
+          if (closed) giveUp()
+        }),
     }
+  }
+
+  /** Nobody will hear what the windows have to say. */
+  function giveUp(): void {
+    for (const [state, tell] of popups) tell({ type: 'refused', state, code: 'popup_closed', facts: {} })
   }
 
   /** Reads again what is stored for an account, which another tab may have changed. */
@@ -528,8 +545,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     initialize() {
       initialized ??= start()
       initialized.catch((error: unknown) => {
-        if (isOAuthError(error, 'storage_failed') || isOAuthError(error, 'module_failed'))
-          initialized = undefined
+        if (isUnspent(error)) initialized = undefined
       })
       return initialized
     },
@@ -548,7 +564,7 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
     on: events.on,
     close() {
       closed = true
-      for (const [state, tell] of popups) tell({ type: 'refused', state, code: 'popup_closed', facts: {} })
+      giveUp()
       dispose()
     },
   }

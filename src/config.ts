@@ -1,4 +1,4 @@
-import { type Fetch, parsePartyUrl } from './http.ts'
+import { type Fetch, given, parsePartyUrl } from './http.ts'
 import { currentUrl } from './navigation.ts'
 
 /** The client metadata document (RFC 7591, atproto profile). Members not listed here may stand in it too. */
@@ -33,8 +33,8 @@ export type HandleResolver =
   /** `url` answers DNS-over-HTTPS in JSON, e.g. `https://cloudflare-dns.com/dns-query`. */
   | { type: 'dns'; url: string }
   | { type: 'well-known' }
-  /** Resolves to a DID, or to `undefined` when it does not know the handle. */
-  | ((handle: string, options: { signal: AbortSignal }) => Promise<string | undefined>)
+  /** Resolves to a DID, or to `undefined` or `null` when it does not know the handle. */
+  | ((handle: string, options: { signal: AbortSignal }) => Promise<string | null | undefined>)
 
 export interface OAuthClientOptions {
   /**
@@ -98,7 +98,6 @@ const SCOPE = /^[!#-[\]-~]+( [!#-[\]-~]+)*$/
 
 /** @throws {TypeError} For options that cannot work, saying how to mend each. */
 export function createConfig(options: OAuthClientOptions): Config {
-  // Without a prototype: what a script put on Object.prototype is no option.
   const {
     clientMetadata,
     redirectUri,
@@ -111,7 +110,7 @@ export function createConfig(options: OAuthClientOptions): Config {
     namespace = 'default',
     now = Date.now,
     ...unknown
-  } = { __proto__: null, ...options } as OAuthClientOptions
+  } = given(options)
   const handleResolvers = [handleResolver]
     .flat()
     .map((resolver) =>
@@ -122,7 +121,8 @@ export function createConfig(options: OAuthClientOptions): Config {
   for (const value of [fetch, now])
     if (typeof value !== 'function') issues.push('fetch and now must be functions')
   if (!['auto', 'memory'].includes(storage)) issues.push('storage must be auto or memory')
-  if (!handleResolvers.length) issues.push('handleResolver must not be an empty list')
+  if (!handleResolvers.length)
+    issues.push('handleResolver must name one; async () => undefined looks nothing up')
   const services = handleResolvers.flatMap((resolver) => {
     if (typeof resolver === 'function' || resolver.type === 'well-known') return []
     return resolver.type === 'xrpc' ? resolver.service : resolver.url

@@ -167,7 +167,7 @@ function describe(code: OAuthErrorCode, answered: Answered): string {
     return 'Access was not given, so nothing has changed. To sign in, please start again.'
   if (isPassing(answered)) return 'The server cannot answer at the moment. Please try again later.'
   if (oauthError === 'invalid_grant') return START_AGAIN
-  return SENTENCES[oauthError?.includes('client') ? 'client_metadata_invalid' : code]
+  return SENTENCES[/client/.test(`${oauthError}`) ? 'client_metadata_invalid' : code]
 }
 
 const RETRYABLE: readonly OAuthErrorCode[] = ['network_failed', 'timed_out', 'storage_failed']

@@ -153,6 +153,14 @@ export function parsePartyUrl(value: unknown, allowHttp: boolean): URL | undefin
   return !allowHttp && LOCAL_HOST.test(hostname) ? undefined : url
 }
 
+/** Options as they were given, inherited ones too, but nothing that a script put on `Object.prototype`. */
+export function given<T extends object>(options: T): T {
+  return new Proxy(options, {
+    get: (_, name) =>
+      Object.hasOwn(options, name) || !(name in Object.prototype) ? Reflect.get(options, name) : undefined,
+  })
+}
+
 /** What is wrong with a URL that {@link parseOrigin} does not take. */
 export const NOT_AN_ORIGIN = 'not a bare https origin; allowHttp lets local ones through'
 

@@ -15,7 +15,7 @@ import { discoverNamedServer, discoverServer } from './discovery/discover.ts'
 import { createDpopContext, type DpopContext } from './dpop/fetch.ts'
 import { generateDpopKey, isUsableKey } from './dpop/key.ts'
 import { isOAuthError, OAuthError, oauthError } from './errors.ts'
-import { withoutQuery } from './http.ts'
+import { given, withoutQuery } from './http.ts'
 import { type Identifier, parseIdentifier } from './identity/identifier.ts'
 import { resolveIdentity } from './identity/identity.ts'
 import { navigatePopup, redirect, whenActivated } from './navigation.ts'
@@ -130,7 +130,7 @@ function readOptions(
     signal: _,
     uiLocales = globalThis.navigator?.languages,
     ...unknown
-  } = { __proto__: null, ...options } as SignInOptions
+  } = given(options)
   const issues = checkScope(scope)
   for (const name of Object.keys(unknown)) issues.push(`${name} is not an option`)
   if (prompt && !PROMPTS.includes(prompt)) issues.push(`prompt must be one of ${PROMPTS.join(', ')}`)
@@ -173,7 +173,7 @@ export async function signIn(
       return redirect(request.url)
     })
   } finally {
-    if (!left) await forget(request, context)
+    if (!left) forget(request, context)
   }
 }
 
@@ -183,8 +183,8 @@ function isMeant({ did, handle }: SessionRecord, named: Identifier): boolean {
 }
 
 /** What nobody will come back with need not stay; a storage that keeps it all the same is swept later. */
-async function forget({ state }: AuthorizationRequest, { session }: SignInContext): Promise<void> {
-  await takePendingAuthorization(session.storage, state).catch(() => {})
+function forget({ state }: AuthorizationRequest, { session }: SignInContext): void {
+  takePendingAuthorization(session.storage, state).catch(() => {})
 }
 
 /** @internal Signs in through a window that the caller has opened. The window finishes the sign-in itself and says so. */
@@ -209,7 +209,7 @@ export async function signInWithPopup(
       return await context.use(stored, options.appState)
     throw oauthError('timed_out', { url: withoutQuery(request.url), timeoutMs: POPUP_TIMEOUT_MS })
   } catch (error) {
-    if (request) await forget(request, context)
+    if (request) forget(request, context)
     throw error
   }
 }

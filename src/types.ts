@@ -112,7 +112,7 @@ export interface SessionRecord {
   /** When the person signed in. A public client's session ends two weeks later, however often it is refreshed. */
   createdAt: number
   lastUsedAt: number
-  /** When DID, PDS and issuer were last seen to agree. */
+  /** When DID, PDS and issuer were last seen to agree; 0 while the handle has yet to be looked up. */
   verifiedAt: number
   /** Written before a refresh request is sent and cleared with its answer: whoever finds it knows that the token may be spent. */
   refreshAttempt: RefreshAttempt | undefined

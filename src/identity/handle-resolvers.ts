@@ -84,8 +84,7 @@ async function ask(resolver: Exclude<HandleResolver, string>, handle: string, co
         : resolver.type === 'dns'
           ? await askDns(handle, resolver.url, context)
           : await askHost(handle, context)
-  // Resolvers of an app's own may say `null`.
-  if (did == null) return undefined
+  if (did === undefined) return undefined
   try {
     return parseDid(did, context.allowHttp)
   } catch (cause) {
@@ -107,7 +106,7 @@ async function askOwn(
     OWN_TIMEOUT_MS,
   )
   if (!answer) throw oauthError('timed_out', { url: `handle ${handle}`, timeoutMs: OWN_TIMEOUT_MS })
-  return answer.did
+  return answer.did ?? undefined
 }
 
 async function askService(

@@ -1,6 +1,6 @@
 import { parseDpopChallenge } from '../dpop/challenge.ts'
 import { oauthError } from '../errors.ts'
-import { parseMembers, readText, withoutQuery } from '../http.ts'
+import { given, parseMembers, readText, withoutQuery } from '../http.ts'
 import { within } from '../time.ts'
 
 /** A request to the PDS, ready to be sent more than once. */
@@ -31,14 +31,16 @@ export async function createResourceRequest(
   input: string | URL | Request,
   options: RequestInit = {},
 ): Promise<ResourceRequest> {
-  // Without a prototype: what a script put on Object.prototype is no option.
-  const init = { __proto__: null, ...options } as RequestInit
-  if (input instanceof Request) {
-    const { url, method, headers, signal, cache, keepalive } = input
-    const body = method === 'GET' || method === 'HEAD' ? null : await input.blob()
-    const given = Object.fromEntries(Object.entries(init).filter(([, value]) => value !== undefined))
-    return createResourceRequest(pds, url, { method, headers, signal, cache, keepalive, body, ...given })
+  // `fetch` takes a request for its options, too; no member of one is its own.
+  const request = options instanceof Request ? options : input
+  if (request instanceof Request) {
+    const { method, headers, signal, cache, keepalive } = request
+    const url = input instanceof Request ? input.url : input
+    const body = method === 'GET' || method === 'HEAD' ? null : await request.blob()
+    const own = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+    return createResourceRequest(pds, url, { method, headers, signal, cache, keepalive, body, ...own })
   }
+  const init = given(options)
   const url = resolveResourceUrl(pds, String(input))
   const headers: Record<string, string> = Object.create(null)
   if (init.headers) {

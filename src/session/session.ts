@@ -88,6 +88,7 @@ export interface Session {
    * @param input - A path such as `/xrpc/com.atproto.server.getSession`, or an absolute URL of the same origin.
    * @throws {OAuthError} `url_forbidden`, `header_forbidden`, `session_ended`, `account_moved`, `network_failed`,
    *   `response_invalid` (a redirect); the signal's reason when aborted.
+   * @throws {TypeError} For what `fetch` itself would not send.
    */
   readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>
   /** {@link fetch}, by the name that `@atproto/api` and `@atproto/lex` look for. */
@@ -261,8 +262,7 @@ export class LiveSession implements Session {
       })
       if (isRefused()) return response
     }
-    if (isRefused()) return this.#reportRefusal(response)
-    return this.#reportRefusal(await this.#send(request))
+    return this.#reportRefusal(isRefused() ? response : await this.#send(request))
   }
 
   /** Waits for a token that has not expired: this session's own refresh brings one, or another tab's. */

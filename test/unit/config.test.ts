@@ -274,7 +274,7 @@ describe('a redirect URI', () => {
 
 describe('an option', () => {
   test.each([
-    ['an empty list of resolvers', { handleResolver: [] }, /handleResolver must not be empty|empty list/],
+    ['an empty list of resolvers', { handleResolver: [] }, /handleResolver must name one/],
     ['a resolver without its URL', { handleResolver: { type: 'dns' } }, /undefined must be an https URL/],
     ['a resolver of no known kind', { handleResolver: { type: 'well_known' } }, /must be an https URL/],
     ['a resolver that is a number', { handleResolver: 5 }, /must be an https URL/],
