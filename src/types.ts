@@ -86,6 +86,8 @@ export type EndedStatus = 'expired' | 'revoked' | 'moved' | 'rotation_lost'
 
 /** A refresh that has been sent and not been answered with tokens. */
 export interface RefreshAttempt {
+  /** Tells two that were written in the same millisecond apart. */
+  id: string
   at: number
   /** How many were sent in a row without success. */
   count: number

@@ -70,7 +70,7 @@ export function createAccounts(
       return () => listeners.delete(listener)
     },
     get: (did) => sessions.get(did),
-    all: () => [...sessions.values()],
+    all: () => [...sessions.values()].sort((a, b) => createdAt(a) - createdAt(b)),
     isCurrent: (session) => session.did === current,
     open(record, dpop) {
       const session = sessions.get(record.did) ?? createSession(record, dpop)
@@ -97,7 +97,7 @@ export function createAccounts(
     },
     changed(error) {
       const session = current === undefined ? undefined : sessions.get(current)
-      const all = [...sessions.values()].map((each) => each.account)
+      const all = accounts.all().map((each) => each.account)
       const next: ClientSnapshot = {
         status: session ? 'signed-in' : initialized ? 'signed-out' : 'initializing',
         session,
@@ -125,3 +125,5 @@ export function createAccounts(
   }
   return accounts
 }
+
+const createdAt = (session: Session) => internalsOf(session).record().createdAt

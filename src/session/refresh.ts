@@ -74,19 +74,19 @@ async function claim(
   askedAt: number,
 ): Promise<{ record: SessionRecord; uncertain: boolean }> {
   let waitedMs = 0
+  const id = crypto.randomUUID()
   for (;;) {
     const now = context.now()
     let uncertain = false
     let waitMs = 0
     let pending = false
-    let marked: number | undefined
     const claimed = context.sessions.update(stale.did, (stored) => {
       // A database that was deleted under a live page is written anew; only a sign-out leaves a mark.
       const current = stored ?? stale
       if (current === 'signed_out' || current.ended || !isSame(current, stale)) return
       const { at = now, count = 0, retryAt = now, outcome = 'kept' } = current.refreshAttempt ?? {}
       // Written by this very call, which storage has repeated.
-      if (at === marked) return
+      if (current.refreshAttempt?.id === id) return
       // What was waited out counts, also on a clock that is set back meanwhile.
       const age = Math.max(Math.abs(now - at), waitedMs)
       uncertain = outcome !== 'kept'
@@ -98,10 +98,9 @@ async function claim(
       pending = outcome === 'pending'
       if (waitMs > 0) return
       const backoffMs = Math.min(MAX_BACKOFF_MS, 1000 * 2 ** count)
-      marked = now
       return {
         ...current,
-        refreshAttempt: { at: now, count: count + 1, retryAt: now + backoffMs, outcome: 'pending' },
+        refreshAttempt: { id, at: now, count: count + 1, retryAt: now + backoffMs, outcome: 'pending' },
       }
     })
     const written = await within(claimed, ANSWER_TIMEOUT_MS)

@@ -4,7 +4,8 @@ import { isOAuthError, type OAuthError, oauthError } from '../errors.ts'
 import { networkFailed, requireNoRedirect, SAFE_INIT } from '../http.ts'
 import type { StoredSession } from '../storage/sessions.ts'
 import { abortable } from '../time.ts'
-import type { Did, SessionRecord } from '../types.ts'
+import { revokeTokens } from '../token/revoke.ts'
+import type { Did, DpopNonce, SessionRecord } from '../types.ts'
 import type { SessionContext } from './context.ts'
 import { refreshByGuard } from './guard.ts'
 import { isSameSignIn, type RefreshUrgency, refreshSession, SESSION_LIFETIME_MS } from './refresh.ts'
@@ -392,7 +393,7 @@ export class LiveSession implements Session {
     const nonce = this.#dpop.nonces.entry(this.#record.pds)
     if (this.#signedOut || !nonce || nonce.at - this.#nonceSavedAt < NONCE_SAVE_INTERVAL_MS) return
     this.#nonceSavedAt = nonce.at
-    this.#context.storage.update('nonces', this.did, () => nonce).catch(() => {})
+    saveNonce(this.#context, this.did, nonce).catch(() => {})
   }
 
   /** One refresh at a time; whoever asks meanwhile waits for it, and goes on alone if it was not meant as seriously. */
@@ -447,7 +448,20 @@ export class LiveSession implements Session {
         if (urgency !== 'ahead' || this.#expiresInMs() <= 0) this.#failure = error
       }
       throw error
+    } finally {
+      if (this.#signedOut) await this.#staySignedOut(record).catch(() => {})
     }
+  }
+
+  /** What a refresh has written after a sign-out that found no room for its mark is forgotten, too. */
+  async #staySignedOut(record: SessionRecord): Promise<void> {
+    const { sessions, announce, fetch } = this.#context
+    const { before, after } = await sessions.update(this.did, (stored) =>
+      typeof stored === 'object' && isSameSignIn(stored, record) ? 'signed_out' : undefined,
+    )
+    if (typeof before !== 'object' || after !== 'signed_out') return
+    announce({ type: 'session', did: this.did })
+    void revokeTokens(fetch, before, before.tokens, this.#dpop)
   }
 
   /** Adopts what is stored. @param over - Stands for it where storage has nothing newer: it may not have been written. */
@@ -461,4 +475,10 @@ export class LiveSession implements Session {
       typeof stored === 'object' && !stored.ended && stored.tokens.accessToken === over?.tokens.accessToken
     this.#adopt(!stored || older ? over : stored)
   }
+}
+
+/** Another tab may have signed the account out, and forgotten its nonce, before this one was written. */
+async function saveNonce({ storage, sessions }: SessionContext, did: Did, nonce: DpopNonce): Promise<void> {
+  await storage.update('nonces', did, () => nonce)
+  if (typeof (await sessions.load(did)) !== 'object') await storage.update('nonces', did, () => undefined)
 }

@@ -105,6 +105,9 @@ function createDatabase(name: string): Storage {
     tier: 'indexeddb',
     close() {
       closed = true
+      // Nobody will: what waits ends with its client.
+      resumed = undefined
+      resume()
       close()
     },
     suspend() {

@@ -4,7 +4,7 @@ import { signInTo } from '../support/client.ts'
 import { ALICE, APP, at, BOB, CLIENT_METADATA, createFakeNetwork, faults } from '../support/network.ts'
 import { failureOf } from './failure.ts'
 import { openPage } from './page.ts'
-import { DAY, HOUR, PING, record, SECOND, warm } from './signed-in.ts'
+import { DAY, HOUR, MINUTE, PING, record, SECOND, warm } from './signed-in.ts'
 import { createBrowser, editRow, readAll, readRow, rowKey, signedInBrowser, write } from './tabs.ts'
 
 afterEach(() => {
@@ -494,4 +494,87 @@ test('no new token is called refused where none could be had', async () => {
   network.on(at.refresh, faults.unreachable())
   expect((await session.fetch(PING)).status).toBe(401)
   expect(diagnostics).toEqual([])
+})
+
+test('signing out without room at all is not undone by a refresh that was under way (L06, K11)', async () => {
+  const { network, client, session, openClient } = await signedInBrowser()
+  network.clock.advance(2 * HOUR)
+  const held = faults.hold({ after: true })
+  network.on({ ...at.refresh, where: ({ proof }) => proof?.payload.nonce !== undefined }, held.handler)
+  const request = session.fetch(PING).catch(() => {})
+  await held.reached
+  const put = vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(full)
+  await client.signOut()
+  put.mockRestore()
+  held.release()
+  await request
+  const next = openClient()
+  await next.initialize()
+  expect(next.accounts).toEqual([])
+  expect(client.accounts).toEqual([])
+  expect(network.sessionAlive(ALICE.did)).toBe(false)
+})
+
+test('a request of one tab that was on its way when another signed its account out leaves no trace of it (STO-02)', async () => {
+  const { network, namespace, client, openTab } = await signedInBrowser()
+  const other = await openTab()
+  await other.session.fetch(PING)
+  network.clock.advance(MINUTE)
+  const held = faults.hold({ after: true })
+  network.on(at.resource, held.handler, { times: 1 })
+  const request = other.session.fetch(PING)
+  await held.reached
+  other.client.close()
+  await client.signOut()
+  held.release()
+  await request
+  await vi.waitFor(async () => expect(await readAll(namespace, 'nonces')).toEqual([]))
+})
+
+test('accounts are listed in the order of their sign-in in every tab, also one that was signed in again (STO-14)', async () => {
+  const { network, client, openTab, openClient } = await signedInBrowser()
+  const other = await openTab()
+  network.clock.advance(MINUTE)
+  await signInTo(network, client, BOB.handle)
+  network.clock.advance(MINUTE)
+  await signInTo(network, client, ALICE.handle)
+  const next = openClient()
+  await next.initialize()
+  expect(dids(next)).toEqual([BOB.did, ALICE.did])
+  expect(dids(client)).toEqual([BOB.did, ALICE.did])
+  await vi.waitFor(() => expect(dids(other.client)).toEqual([BOB.did, ALICE.did]))
+})
+
+test('a client that is closed on a page that leaves keeps no call waiting for ever', async () => {
+  const page = new EventTarget()
+  vi.stubGlobal('addEventListener', page.addEventListener.bind(page))
+  vi.stubGlobal('removeEventListener', page.removeEventListener.bind(page))
+  const { client } = await signedInBrowser()
+  page.dispatchEvent(new Event('pagehide'))
+  const restoring = client.restore(ALICE.did).then(
+    () => 'settled',
+    () => 'settled',
+  )
+  client.close()
+  page.dispatchEvent(new Event('pageshow'))
+  expect(await Promise.race([restoring, later(500)])).toBe('settled')
+})
+
+test('a mark that another tab wrote in the same millisecond is not taken for this one’s own (L01, K07)', async () => {
+  vi.stubGlobal('navigator', { onLine: true, languages: ['en'] })
+  const { network, session, openTab } = await signedInBrowser()
+  const other = await openTab()
+  network.clock.advance(2 * HOUR)
+  let second: Promise<Response> | undefined
+  const { put } = IDBObjectStore.prototype
+  vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
+    if (this.name === 'sessions' && !second) {
+      second = other.session.fetch(PING)
+      throw new DOMException('Lost', 'UnknownError')
+    }
+    return put.apply(this, args)
+  })
+  await session.fetch(PING)
+  await second
+  expect(network.violations()).toEqual([])
 })
