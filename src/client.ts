@@ -57,8 +57,8 @@ export interface OAuthClient {
    * Servers cut the tie to the window, so that nobody can tell when a person closes it: offer a way to give up, and
    * abort `signal` then.
    *
-   * @throws {OAuthError} Also `popup_blocked`, `popup_closed` (before the server's page was there, or the client is), `timed_out` (ten
-   *   minutes), and what the callback throws.
+   * @throws {OAuthError} Also `popup_blocked`, `popup_closed` (before the server's page was there, or when the client is
+   *   closed), `timed_out` (ten minutes), and what the callback throws.
    */
   signInWithPopup(identifier: string, options?: SignInOptions): Promise<Session>
 

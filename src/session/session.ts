@@ -23,8 +23,8 @@ const NONCE_SAVE_INTERVAL_MS = 5_000
  * How a session stands, and the one call that mends it:
  * `active`, `refreshing` – nothing to do ·
  * `offline` – the server could not be reached when the token had to be replaced: `session.refresh()` ·
- * `expired` – its time is up, `revoked` – the server ended it, or it was signed out, `rotation_lost` – the answer to a refresh never arrived,
- * `moved` – the account has another server: `signIn(did)` for each of these.
+ * `expired` – its time is up, `revoked` – the server ended it, or it was signed out, `rotation_lost` – the answer to a
+ * refresh never arrived, `moved` – the account has another server: `signIn(did)` for each of these.
  */
 export type SessionStatus =
   | 'active'
