@@ -279,9 +279,10 @@ export function createOAuthClient(options: OAuthClientOptions = {}): OAuthClient
 
   async function signOut(given?: string): Promise<void> {
     const context = await open()
-    if (given === undefined && !accounts.snapshot.session)
-      await (initialized ?? restoreLast()).catch(() => {})
-    const did = given ?? accounts.snapshot.session?.did ?? ''
+    // As the handler of a click it is given the event.
+    const named = typeof given === 'string'
+    if (!named && !accounts.snapshot.session) await (initialized ?? restoreLast()).catch(() => {})
+    const did = named ? given : (accounts.snapshot.session?.did ?? '')
     const session = accounts.get(did)
     const inMemory = session && internalsOf(session).record()
     let known: StoredSession = inMemory

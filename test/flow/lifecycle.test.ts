@@ -237,6 +237,14 @@ describe('signOut() without a DID', () => {
     expect(network.sessionAlive(ALICE.did)).toBe(false)
   })
 
+  test('as the handler of a click signs out the account in use', async () => {
+    const { network, client } = await signedInBrowser()
+    const handler = client.signOut as (event: unknown) => Promise<void>
+    await handler(new Event('click'))
+    expect(client.session).toBeUndefined()
+    expect(network.sessionAlive(ALICE.did)).toBe(false)
+  })
+
   test('during initialize() does too', async () => {
     const { network, openClient } = await signedInBrowser()
     const next = openClient()
