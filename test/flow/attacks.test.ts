@@ -160,6 +160,8 @@ describe('what is stored', () => {
     ['with a bigint as createdAt', (row) => (row.record.createdAt = 1n)],
     ['with a bigint as handle', (row) => (row.record.handle = 1n)],
     ['with a bigint as expiresAt', (row) => (row.record.tokens.expiresAt = 1n)],
+    ['with an end nobody knows', (row) => (row.record.ended = 'x')],
+    ['of another client', (row) => (row.record.clientId = 'https://evil.attacker.dev/m.json')],
     ['with a circle as handle', (row) => (row.record.handle = row)],
   ])('a session %s is set aside (K01)', async (_name, change) => {
     const { network, client, namespace, openClient } = await signedInBrowser()
@@ -232,4 +234,35 @@ describe('a forged message to a page that waits for its popup (L08, R18)', () =>
     expect(outcome).not.toBe(BOB.did)
     expect(outcome).not.toBeInstanceOf(TypeError)
   })
+})
+
+test('a refresh marker whose time is years away holds nobody up for longer than a back-off (R12)', async () => {
+  const { network, namespace, session } = await signedInBrowser()
+  network.clock.advance(2 * HOUR)
+  const at = network.clock.now()
+  await editRow(namespace, ALICE.did, (row) => {
+    row.record.refreshAttempt = { id: 'x', outcome: 'kept', count: 1, at, retryAt: at + 1e12 }
+  })
+  network.clock.advance(301 * SECOND)
+  expect((await session.fetch(PING)).status).toBe(200)
+})
+
+test('a stored nonce without a time is none (K01)', async () => {
+  const { client, namespace, openTab } = await signedInBrowser()
+  client.close()
+  await write(namespace, 'nonces', ALICE.did, { value: 'abc', at: 1n })
+  const { session } = await openTab()
+  expect((await session.fetch(PING)).status).toBe(200)
+})
+
+test('a proof that a server says back gets into no error (R10)', async () => {
+  const { network, session } = await signedIn()
+  let proof = ''
+  network.on(at.refresh, (request, next) => {
+    proof = request.headers.get('dpop') ?? ''
+    return faults.oauthError('invalid_request', { description: `${proof} is wrong` })(request, next)
+  })
+  const error = await failureOf(network, session.refresh())
+  expect(proof).not.toBe('')
+  expect(error.oauthErrorDescription).toBe('… is wrong')
 })

@@ -231,3 +231,33 @@ async function turns(count: number): Promise<string> {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
   return 'still waiting'
 }
+
+test.each<[string, Parameters<typeof faults.status>, RegExp]>([
+  ['is out of order', [503, { error: 'x' }], /cannot answer at the moment.*try again later/],
+  ['knows no such app', [400, { error: 'invalid_client_metadata' }], /This app is not set up correctly/],
+  ['gave the request up', [400, { error: 'invalid_grant' }], /start again/],
+])('a person is told what helps when a server %s', async (_what, answer, words) => {
+  const network = createFakeNetwork()
+  network.on(at.par, faults.status(...answer))
+  const error = await failureOf(network, createTestClient(network).authorize(ALICE.handle))
+  expect(error.userMessage).toMatch(words)
+})
+
+test.each([408, 429, 503])(
+  'a server that answers %i has not said that it is no PDS (DID-14)',
+  async (status) => {
+    const network = createFakeNetwork()
+    network.on({ role: 'as', path: '/.well-known/oauth-protected-resource' }, faults.status(status, {}))
+    const error = await failureOf(network, createTestClient(network).authorize(AS))
+    expect(error).toMatchObject({ code: 'resource_metadata_invalid', status })
+  },
+)
+
+test('a handle that was verified stands when its person signs in again by DID and nobody can be asked', async () => {
+  const network = createFakeNetwork()
+  const client = createTestClient(network)
+  await signInTo(network, client, ALICE.handle)
+  network.on(at.resolver, faults.unreachable())
+  const session = await signInTo(network, client, ALICE.did)
+  expect(session.account.handle).toBe(ALICE.handle)
+})
