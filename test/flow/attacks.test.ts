@@ -266,3 +266,14 @@ test('a proof that a server says back gets into no error (R10)', async () => {
   expect(proof).not.toBe('')
   expect(error.oauthErrorDescription).toBe('… is wrong')
 })
+
+test('a service worker that accepts and then says nothing at all is an error of its own kind (L08)', async () => {
+  const { network, session } = await signedInBrowser()
+  const postMessage = (_: unknown, [port]: MessagePort[]) => {
+    port?.postMessage('accepted')
+    port?.postMessage(null)
+  }
+  const serviceWorker = { getRegistration: async () => ({ active: { postMessage } }) }
+  vi.stubGlobal('navigator', { onLine: true, locks: navigator.locks, serviceWorker })
+  expect((await failureOf(network, session.refresh())).code).toBe('timed_out')
+})

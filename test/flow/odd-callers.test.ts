@@ -56,7 +56,7 @@ test('a wrong clock is mended in a worker that was made of a blob (DPOP-23)', as
   const { url } = await client.authorize(ALICE.handle)
   const session = await client.handleCallback(network.approve(url))
   expect((await session.fetch(PING)).status).toBe(200)
-  expect(asked.filter((each) => each.includes('time=')).map((each) => new URL(each).origin)).toEqual([APP])
+  expect(asked.filter((each) => each.includes('time='))).toEqual([expect.stringMatching(`^${APP}/`)])
 })
 
 const spent = async () => {
